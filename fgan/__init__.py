@@ -1,0 +1,29 @@
+"""GAN training as pure functions: models are parameter trees, a training round is `state -> state`.
+
+algorithm = fgan.wgan_gp(generator, critic)
+state = algorithm.init(seed=0)
+state, info = algorithm.step(state, batch, algorithm.noise(seed=0, round_index=0, batch_size=64))
+"""
+
+from fgan.algorithm import Algorithm
+from fgan.network import Network, make_functional
+from fgan.optim import adam, rmsprop, sgd
+from fgan.recipes import gan, wgan, wgan_div, wgan_gp
+from fgan.types import Batch, GANInfo, GANState, Noise
+
+__all__ = [
+    "Algorithm",
+    "Batch",
+    "GANInfo",
+    "GANState",
+    "Network",
+    "Noise",
+    "adam",
+    "gan",
+    "make_functional",
+    "rmsprop",
+    "sgd",
+    "wgan",
+    "wgan_div",
+    "wgan_gp",
+]

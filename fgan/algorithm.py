@@ -1,0 +1,243 @@
+"""The one adversarial round that every recipe is built from.
+
+A round is `n_critic` critic updates and one generator update, each a pure function from state to
+state. Randomness comes in as data (`Noise`), so any round can be run again, alone, to the bit.
+"""
+
+# Annotations stay unevaluated, since torch.compile would have to trace those of inner functions.
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.func import grad_and_value
+
+from fgan import tree
+from fgan.checks import as_scores, check_game, check_round, check_samples, latent_dim_of
+from fgan.network import (
+    ALTERNATIVES,
+    make_functional,
+    mixing_layers,
+    parameters_and_buffers,
+    reinitialized,
+)
+from fgan.optim import Optimizer
+from fgan.penalties import SAMPLE_AT
+from fgan.seeds import mix_seed
+from fgan.types import (
+    Batch,
+    CriticInfo,
+    GANInfo,
+    GANState,
+    GeneratorInfo,
+    Noise,
+    Player,
+    Tensors,
+    Updates,
+    Weights,
+)
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+class Algorithm(NamedTuple):
+    """A GAN as pure functions."""
+
+    init: Callable[..., GANState]
+    """`init(seed=None)`: seeded re-initialisation, or copies of the modules' own parameters."""
+    step: Callable[[GANState, Batch, Noise], tuple[GANState, GANInfo]]
+    """One round. It makes as many critic updates as the batch has along its leading axis."""
+    noise: Callable[..., Noise]
+    """`noise(seed, round_index, batch_size, device=None, dtype=None)`, a pure function."""
+    generate: Callable[..., Tensor]
+    """`generate(state, latent, condition=None)`: evaluation mode, EMA weights where kept."""
+    score: Callable[..., Tensor]
+    """`score(state, samples, condition=None)` -> [B]: the critic on its own, evaluation mode."""
+    critic_update: Callable[..., tuple[GANState, CriticInfo]]
+    """`critic_update(state, real, condition, latent, mix)`."""
+    generator_update: Callable[..., tuple[GANState, GeneratorInfo]]
+    """`generator_update(state, latent, condition=None, real=None)`."""
+    n_critic: Updates
+    """Critic updates that `noise` is drawn for, and that data should be drawn for."""
+    latent_dim: int
+
+
+def adversarial(
+    generator: nn.Module,
+    critic: nn.Module,
+    *,
+    critic_loss: Loss,
+    generator_loss: Loss,
+    generator_optimizer: Optimizer,
+    critic_optimizer: Optimizer,
+    penalty: Callable[..., Tensor] | None = None,
+    penalty_weight: float | Tensor = 1.0,
+    sample_at: str = "interpolate",
+    project: Callable[[Tensors], Tensors] | None = None,
+    distance: Callable[[Tensor], Tensor] = torch.neg,
+    generator_sees_real: bool = False,
+    n_critic: Updates = 1,
+    latent_dim: int | None = None,
+    ema_decay: float | None = None,
+    update: str = "alternating",
+) -> Algorithm:
+    """The generic adversarial game; `fgan.recipes` fills it in.
+
+    critic_loss, generator_loss: per-sample losses of the form in `fgan.losses`.
+    penalty: `penalty(critic, points [P, ...], conditions=(...)) -> [P]`, added with
+        `penalty_weight` to the critic's objective at the points that `sample_at` names
+        (`fgan.penalties.SAMPLE_AT`).
+    project: brings the critic's parameters back into the constraint set after each update.
+    distance: the estimate of the distance, from the mean critic loss before the penalty.
+    generator_sees_real: whether `generator_loss` uses the real scores (relativistic losses do).
+    update: "alternating", or "simultaneous": both players from the gradients at one state.
+
+    Raises ValueError for any of these out of range, for networks that cannot be pure
+    (`fgan.make_functional`), and for a critic with BatchNorm under a penalty: the penalty's
+    gradient is that of one sample's score, which BatchNorm makes a function of the whole batch
+    (Gulrajani et al. 2017, arXiv 1704.00028, section 4).
+    """
+    check_game(n_critic, penalty_weight, sample_at, ema_decay, update)
+    latent_size = latent_dim_of(generator, latent_dim)
+    if penalty is not None and (mixing := mixing_layers(critic)):
+        raise ValueError(
+            f"the critic's {', '.join(map(repr, mixing))} mixes the samples of a batch "
+            f"(BatchNorm), and this penalty is defined per sample. {ALTERNATIVES}"
+        )
+    generate_with, score_with = make_functional(generator).apply, make_functional(critic).apply
+
+    def init(seed: int | None = None) -> GANState:
+        def player(module: nn.Module, optimizer: Optimizer, index: int) -> Player:
+            if seed is not None:
+                module = reinitialized(module, mix_seed(seed, index))
+            params, buffers = parameters_and_buffers(module)
+            return Player(params, buffers, optimizer.init(params))
+
+        first = player(generator, generator_optimizer, 0)
+        second = player(critic, critic_optimizer, 1)
+        ema: Weights | Tensors = {}
+        if ema_decay is not None:
+            ema = Weights(tree.clone(first.params), tree.clone(first.buffers))
+        device = next(generator.parameters()).device
+        return GANState(first, second, ema, torch.zeros((), dtype=torch.int64, device=device))
+
+    def noise(
+        seed: int,
+        round_index: int,
+        batch_size: int,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> Noise:
+        if batch_size < 1:
+            raise ValueError(f"batch_size is at least 1, and {batch_size} was given")
+        first = next(generator.parameters())
+        device = torch.device(device or first.device)
+        source = torch.Generator(device).manual_seed(mix_seed(seed, round_index))
+        options: dict[str, Any] = dict(generator=source, device=device, dtype=dtype or first.dtype)
+        updates = n_critic(round_index) if callable(n_critic) else n_critic
+        return Noise(
+            torch.randn(updates, batch_size, latent_size, **options),
+            torch.randn(batch_size, latent_size, **options),
+            torch.rand(updates, batch_size, **options),
+        )
+
+    def critic_update(
+        state: GANState, real: Tensor, condition: Tensor | None, latent: Tensor, mix: Tensor
+    ) -> tuple[GANState, CriticInfo]:
+        params, buffers, opt_state = state.critic
+        conditions = () if condition is None else (condition,)
+        fake, _ = generate_with(*state.generator[:2], latent, *conditions)
+        check_samples(real, fake)
+
+        def objective(params: Tensors) -> tuple[Tensor, tuple[Any, ...]]:
+            # Every pass starts from the same buffers: one loss, one critic.
+            def critic_at(x: Tensor, *c: Tensor) -> tuple[Tensor, Tensors]:
+                output, new_buffers = score_with(params, buffers, x, *c)
+                return as_scores(output, x), new_buffers
+
+            real_scores, new_buffers = critic_at(real, *conditions)
+            fake_scores, _ = critic_at(fake, *conditions)
+            adversarial_loss = critic_loss(real_scores, fake_scores).mean()
+            penalty_mean = torch.zeros_like(adversarial_loss)
+            if penalty is not None:
+                points = SAMPLE_AT[sample_at](real, fake, mix, conditions)
+                penalty_mean = penalty(
+                    lambda x, *c: critic_at(x, *c)[0], points.samples, conditions=points.conditions
+                ).mean()
+            loss = adversarial_loss + penalty_weight * penalty_mean
+            estimate = distance(adversarial_loss)
+            figures = estimate, penalty_mean, real_scores.mean(), fake_scores.mean()
+            return loss, (new_buffers, figures)
+
+        gradients, (loss, (new_buffers, figures)) = grad_and_value(objective, has_aux=True)(params)
+        params, opt_state = critic_optimizer.update(gradients, opt_state, params)
+        if project is not None:
+            params = project(params)
+        state = state._replace(critic=Player(params, new_buffers, opt_state))
+        return state, CriticInfo._make((loss, *figures, tree.norm(gradients)))
+
+    def generator_update(
+        state: GANState,
+        latent: Tensor,
+        condition: Tensor | None = None,
+        real: Tensor | None = None,
+    ) -> tuple[GANState, GeneratorInfo]:
+        params, buffers, opt_state = state.generator
+        conditions = () if condition is None else (condition,)
+
+        def critic_at(x: Tensor) -> Tensor:
+            # A learning critic's mode, but what it would write into its buffers is not kept.
+            return as_scores(score_with(*state.critic[:2], x, *conditions)[0], x)
+
+        def objective(params: Tensors) -> tuple[Tensor, Tensors]:
+            fake, new_buffers = generate_with(params, buffers, latent, *conditions)
+            fake_scores = critic_at(fake)
+            real_scores = critic_at(real) if real is not None else fake_scores
+            return generator_loss(real_scores, fake_scores).mean(), new_buffers
+
+        gradients, (loss, new_buffers) = grad_and_value(objective, has_aux=True)(params)
+        params, opt_state = generator_optimizer.update(gradients, opt_state, params)
+        ema = state.ema
+        if isinstance(ema, Weights) and ema_decay is not None:
+            ema = Weights(tree.lerp(ema.params, params, 1 - ema_decay), new_buffers)
+        player = Player(params, new_buffers, opt_state)
+        state = state._replace(generator=player, ema=ema, round=state.round + 1)
+        return state, GeneratorInfo(loss, tree.norm(gradients))
+
+    def step(state: GANState, batch: Batch, noise: Noise) -> tuple[GANState, GANInfo]:
+        updates = check_round(batch, noise)
+        if update == "simultaneous" and updates != 1:
+            raise ValueError(
+                f"a simultaneous round has one critic update, and batch.real {updates}"
+            )
+        before = state
+        for i in range(updates):
+            condition = None if batch.condition is None else batch.condition[i]
+            state, seen = critic_update(
+                state, batch.real[i], condition, noise.critic_latent[i], noise.mix[i]
+            )
+        real = batch.real[-1] if generator_sees_real else None
+        if update == "simultaneous":
+            after, made = generator_update(before, noise.generator_latent, condition, real)
+            state = after._replace(critic=state.critic)
+        else:
+            state, made = generator_update(state, noise.generator_latent, condition, real)
+        return state, GANInfo(
+            seen.critic_loss, made.generator_loss, *seen[1:], made.generator_grad_norm
+        )
+
+    def generate(state: GANState, latent: Tensor, condition: Tensor | None = None) -> Tensor:
+        kept = state.ema if isinstance(state.ema, Weights) else state.generator
+        conditions = () if condition is None else (condition,)
+        return generate_with(kept.params, kept.buffers, latent, *conditions, training=False)[0]
+
+    def score(state: GANState, samples: Tensor, condition: Tensor | None = None) -> Tensor:
+        conditions = () if condition is None else (condition,)
+        output, _ = score_with(*state.critic[:2], samples, *conditions, training=False)
+        return as_scores(output, samples)
+
+    return Algorithm(
+        init, step, noise, generate, score, critic_update, generator_update, n_critic, latent_size
+    )

@@ -1,0 +1,85 @@
+"""What must hold before a round is worth its time; each raises ValueError and says what to do.
+
+All of it is about shapes and settings, never about values, so a compiled step checks once, while it
+is traced, and then pays nothing.
+"""
+
+from torch import Tensor, nn
+
+from fgan.penalties import SAMPLE_AT
+from fgan.types import Batch, Noise, Updates
+
+
+def as_scores(output: Tensor, samples: Tensor) -> Tensor:
+    """Scores [B] from a critic that returns [B] or [B, 1]."""
+    size = samples.shape[0]
+    if output.shape not in ((size,), (size, 1)):
+        raise ValueError(
+            f"a critic gives one score a sample, [{size}] or [{size}, 1]; "
+            f"this one gave {list(output.shape)} for samples {list(samples.shape)}"
+        )
+    return output.reshape(size)
+
+
+def check_samples(real: Tensor, fake: Tensor) -> None:
+    if not real.is_floating_point():
+        raise ValueError(
+            f"real samples are floating point, and {real.dtype} was given: normalise them"
+        )
+    if real.shape != fake.shape:
+        raise ValueError(
+            f"the generator makes samples of shape {list(fake.shape[1:])} and the data are "
+            f"{list(real.shape[1:])} (batch sizes {fake.shape[0]} and {real.shape[0]})"
+        )
+
+
+def check_round(batch: Batch, noise: Noise) -> int:
+    """The number of critic updates in the round."""
+    lead = tuple(batch.real.shape[:2])
+    for name, tensor in [
+        ("noise.critic_latent", noise.critic_latent),
+        ("noise.mix", noise.mix),
+        ("batch.condition", batch.condition),
+    ]:
+        if tensor is not None and tuple(tensor.shape[:2]) != lead:
+            raise ValueError(
+                f"batch.real begins with [n_critic, B] = {list(lead)}, and {name} with "
+                f"{list(tensor.shape[:2])}"
+            )
+    if lead[0] < 1:
+        raise ValueError("a round needs at least one critic update, and batch.real holds none")
+    return lead[0]
+
+
+def latent_dim_of(generator: nn.Module, given: int | None) -> int:
+    latent_dim = getattr(generator, "latent_dim", None) if given is None else given
+    if latent_dim is None:
+        raise ValueError(
+            f"{type(generator).__name__} has no attribute latent_dim: pass latent_dim=..."
+        )
+    if not isinstance(latent_dim, int) or latent_dim < 1:
+        raise ValueError(f"latent_dim is a whole number from 1, and {latent_dim!r} was given")
+    return latent_dim
+
+
+def check_game(
+    n_critic: Updates,
+    penalty_weight: float | Tensor,
+    sample_at: str,
+    ema_decay: float | None,
+    update: str,
+) -> None:
+    if not callable(n_critic) and (not isinstance(n_critic, int) or n_critic < 1):
+        raise ValueError(
+            f"n_critic is a whole number from 1 or a schedule, and {n_critic!r} was given"
+        )
+    if isinstance(penalty_weight, float | int) and not penalty_weight >= 0:
+        raise ValueError(f"penalty_weight is at least 0, and {penalty_weight} was given")
+    if sample_at not in SAMPLE_AT:
+        raise ValueError(f"sample_at is one of {', '.join(SAMPLE_AT)}; {sample_at!r} was given")
+    if ema_decay is not None and not 0 <= ema_decay < 1:
+        raise ValueError(f"ema_decay lies in [0, 1), and {ema_decay} was given")
+    if update not in ("alternating", "simultaneous"):
+        raise ValueError(f"update is 'alternating' or 'simultaneous', and {update!r} was given")
+    if update == "simultaneous" and n_critic != 1:
+        raise ValueError(f"a simultaneous round has one critic update, not n_critic={n_critic}")

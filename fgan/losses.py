@@ -1,0 +1,98 @@
+"""Adversarial losses: scores in, one loss per sample out.
+
+Every loss is a pair of functions `(real_scores [B], fake_scores [B]) -> [B]`, and both are
+minimised. Scores are logits of any real value, and **the critic is high on real samples**. A
+generator's loss depends on `fake_scores` alone unless its docstring says otherwise; it takes both
+so that all pairs have one shape.
+
+Nothing here takes a logarithm of a sigmoid: `softplus(-s) = -log sigmoid(s)` is exact where the
+sigmoid has long rounded to 0 or 1, so no epsilon has to hide a vanishing gradient.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import relu, softplus
+
+
+def minimax_critic_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
+    """-log D(x) - log(1 - D(G(z))) with D = sigmoid(score). [B], [B] -> [B].
+
+    Its mean is at least 2 log 2 - 2 JSD, with equality for the optimal discriminator
+    (Goodfellow et al. 2014, arXiv 1406.2661, eq. 1 and theorem 1).
+    """
+    return softplus(-real_scores) + softplus(fake_scores)
+
+
+def minimax_generator_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
+    """log(1 - D(G(z))): the game's own, saturating loss. [B], [B] -> [B].
+
+    Its derivative by the score is -sigmoid(score): nothing is left of it once the critic is sure
+    (Goodfellow et al. 2014, eq. 1; the vanishing is theorem 2.4 of Arjovsky & Bottou 2017,
+    arXiv 1701.04862).
+    """
+    return -softplus(fake_scores)
+
+
+def non_saturating_critic_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
+    """The same as `minimax_critic_loss`: only the generator's loss differs. [B], [B] -> [B]."""
+    return minimax_critic_loss(real_scores, fake_scores)
+
+
+def non_saturating_generator_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
+    """-log D(G(z)), whose derivative by the score is -sigmoid(-score). [B], [B] -> [B].
+
+    Goodfellow et al. 2014, section 3.
+    """
+    return softplus(-fake_scores)
+
+
+def wasserstein_critic_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
+    """D(G(z)) - D(x). [B], [B] -> [B].
+
+    Minus its mean, maximised over 1-Lipschitz critics, is the Wasserstein-1 distance
+    (Arjovsky et al. 2017, arXiv 1701.07875, eq. 2). The W-divergence paper (Wu et al. 2018,
+    arXiv 1712.01026) writes the mirrored sign; the two agree under D -> -D, since its penalty is
+    even in D.
+    """
+    return fake_scores - real_scores
+
+
+def wasserstein_generator_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
+    """-D(G(z)). [B], [B] -> [B]. Arjovsky et al. 2017, algorithm 1."""
+    return -fake_scores
+
+
+def hinge_critic_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
+    """max(0, 1 - D(x)) + max(0, 1 + D(G(z))). [B], [B] -> [B].
+
+    Lim & Ye 2017, arXiv 1705.02894; Miyato et al. 2018, arXiv 1802.05957, eq. 16.
+    """
+    return relu(1 - real_scores) + relu(1 + fake_scores)
+
+
+def hinge_generator_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
+    """-D(G(z)). [B], [B] -> [B]. Miyato et al. 2018, eq. 17."""
+    return -fake_scores
+
+
+def least_squares_critic_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
+    """((D(x) - 1)² + D(G(z))²) / 2. [B], [B] -> [B]. Mao et al. 2017, arXiv 1611.04076, eq. 9."""
+    return (torch.square(real_scores - 1) + torch.square(fake_scores)) / 2
+
+
+def least_squares_generator_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
+    """(D(G(z)) - 1)² / 2. [B], [B] -> [B]. Mao et al. 2017, eq. 9."""
+    return torch.square(fake_scores - 1) / 2
+
+
+def relativistic_critic_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
+    """-log sigmoid(D(x) - D(G(z))), real and fake samples paired. [B], [B] -> [B].
+
+    Jolicoeur-Martineau 2018, arXiv 1807.00734; Huang et al. 2025, arXiv 2501.05441, eq. 2.
+    """
+    return softplus(fake_scores - real_scores)
+
+
+def relativistic_generator_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
+    """-log sigmoid(D(G(z)) - D(x)): it needs the real scores too. [B], [B] -> [B]."""
+    return softplus(real_scores - fake_scores)

@@ -1,0 +1,44 @@
+"""What a critic says about the distance between two batches; each a 0-d tensor.
+
+`critic` maps samples [B, ...] to scores [B]. The two batches need not be of one size. An estimate
+is a lower bound of the distance named only for a critic that meets the constraint, and equal to it
+only for the optimal one.
+"""
+
+import math
+
+from torch import Tensor
+
+from fgan.losses import minimax_critic_loss
+from fgan.penalties import Critic, w_divergence_penalty
+
+
+def wasserstein_estimate(critic: Critic, real: Tensor, fake: Tensor) -> Tensor:
+    """mean D(real) - mean D(fake).
+
+    At most K · W1 for a K-Lipschitz critic (Arjovsky et al. 2017, arXiv 1701.07875, eq. 2).
+    """
+    return critic(real).mean() - critic(fake).mean()
+
+
+def w_divergence(
+    critic: Critic, real: Tensor, fake: Tensor, k: float = 2.0, p: float = 6.0
+) -> Tensor:
+    """mean D(real) - mean D(fake) - k E‖∇D(u)‖^p with u ~ ½Pr + ½Pg.
+
+    The supremum over critics is the W-divergence (Wu et al. 2018, arXiv 1712.01026, in its mirrored
+    sign); any critic gives a lower bound.
+    """
+    at_real = w_divergence_penalty(critic, real, k, p).mean()
+    at_fake = w_divergence_penalty(critic, fake, k, p).mean()
+    return wasserstein_estimate(critic, real, fake) - (at_real + at_fake) / 2
+
+
+def jensen_shannon_estimate(critic: Critic, real: Tensor, fake: Tensor) -> Tensor:
+    """log 2 - L/2 with L the standard discriminator loss, in nats; at most JSD ≤ log 2.
+
+    Equal to the Jensen-Shannon divergence for the optimal discriminator (Goodfellow et al. 2014,
+    arXiv 1406.2661, theorem 1).
+    """
+    loss = minimax_critic_loss(critic(real), critic(fake)).mean()
+    return math.log(2) - loss / 2

@@ -1,0 +1,187 @@
+"""Per-sample input gradients, the penalties made of them, and where they are taken.
+
+The gradient of critic D at sample i is ∇D(x_i), with everything but x_i held: `vmap(grad(D))`. A
+penalty is a function of its norm, one value per sample, so a batch mean is taken once and in plain
+sight where the objective is put together.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.func import grad, vmap
+
+Critic = Callable[..., Tensor]
+"""Maps samples [B, ...], and conditions [B, ...] if there are any, to scores [B]."""
+InputGradients = Callable[..., Tensor]
+
+
+def input_gradients(critic: Critic, x: Tensor, *conditions: Tensor) -> Tensor:
+    """∇D(x_i) for every sample i, by `vmap(grad(D))`; the shape of `x`.
+
+    Conditions are sliced along with `x` and are not differentiated. This is the definition. It
+    cannot mix samples: a critic that would (BatchNorm) either raises or sees batches of one.
+    """
+
+    def score(sample: Tensor, *condition: Tensor) -> Tensor:
+        return critic(sample[None], *(c[None] for c in condition)).squeeze(0)
+
+    return vmap(grad(score))(x, *conditions)
+
+
+def batched_input_gradients(critic: Critic, x: Tensor, *conditions: Tensor) -> Tensor:
+    """The same by one backward pass of Σ_i D(x_i); the shape of `x`.
+
+    Equal to `input_gradients` exactly when ∂D_i/∂x_j = 0 for i ≠ j, which is for the caller to
+    ensure (`fgan.network.check_batch_independent`), and faster: its matrix products stay large.
+    """
+    return grad(lambda samples: critic(samples, *conditions).sum())(x)
+
+
+def gradient_norms(gradients: Tensor) -> Tensor:
+    """‖∇D(x_i)‖₂ over all but the first axis, [B, ...] -> [B], in float32 or better.
+
+    `vector_norm` has a zero subgradient at zero, where sqrt(sum(g²)) has NaN.
+    """
+    if gradients.dtype in (torch.float16, torch.bfloat16):
+        gradients = gradients.float()
+    return torch.linalg.vector_norm(gradients.flatten(start_dim=1), dim=1)
+
+
+def gradient_penalty(
+    critic: Critic,
+    x: Tensor,
+    target: float | Tensor = 1.0,
+    one_sided: bool = False,
+    *,
+    conditions: tuple[Tensor, ...] = (),
+    gradients: InputGradients = input_gradients,
+) -> Tensor:
+    """(‖∇D(x)‖₂ - target)², one value per sample: [B, ...] -> [B].
+
+    With `one_sided`, max(0, ‖∇D(x)‖₂ - target)². Gulrajani et al. 2017 (arXiv 1704.00028), eq. 3
+    and section 4, with x at random interpolates (`interpolate`).
+    """
+    excess = gradient_norms(gradients(critic, x, *conditions)) - target
+    return torch.square(torch.relu(excess) if one_sided else excess)
+
+
+def w_divergence_penalty(
+    critic: Critic,
+    x: Tensor,
+    k: float | Tensor = 2.0,
+    p: float | Tensor = 6.0,
+    *,
+    conditions: tuple[Tensor, ...] = (),
+    gradients: InputGradients = input_gradients,
+) -> Tensor:
+    """k ‖∇D(x)‖₂^p, one value per sample: [B, ...] -> [B].
+
+    Wu et al. 2018 (arXiv 1712.01026), the second term of eq. 5 for x ~ Pu.
+    """
+    return k * gradient_norms(gradients(critic, x, *conditions)) ** p
+
+
+def zero_centered_penalty(
+    critic: Critic,
+    x: Tensor,
+    *,
+    conditions: tuple[Tensor, ...] = (),
+    gradients: InputGradients = input_gradients,
+) -> Tensor:
+    """‖∇D(x)‖₂², one value per sample: [B, ...] -> [B].
+
+    R1 with x real and R2 with x fake, times γ/2 (Mescheder et al. 2018, arXiv 1801.04406, eq. 9
+    and 10).
+    """
+    slope = gradients(critic, x, *conditions).flatten(start_dim=1)
+    if slope.dtype in (torch.float16, torch.bfloat16):
+        slope = slope.float()
+    return torch.square(slope).sum(dim=1)
+
+
+def interpolate(real: Tensor, fake: Tensor, mix: Tensor) -> Tensor:
+    """x̂ = ε x + (1 - ε) x̃ with one ε per sample: [B, ...], [B, ...], [B] -> [B, ...].
+
+    Exactly `real` at ε = 1 and exactly `fake` at ε = 0 (Gulrajani et al. 2017, algorithm 1).
+    """
+    mix = mix.reshape(-1, *[1] * (real.ndim - 1)).to(real.dtype)
+    return mix * real + (1 - mix) * fake
+
+
+class Points(NamedTuple):
+    """Where a penalty is taken."""
+
+    samples: Tensor
+    """[P, ...]"""
+    conditions: tuple[Tensor, ...]
+    """The condition that the critic is held at for each sample, [P, ...]; empty without one."""
+
+
+def partners(conditions: tuple[Tensor, ...], size: int, device: torch.device) -> Tensor:
+    """For each of `size` samples, the index of the next one under the same condition: [size].
+
+    Batches are drawn independently, so the next sample is as good as a random one. A sample whose
+    condition nobody shares is its own partner.
+    """
+    index = torch.arange(size, device=device)
+    steps = (index[None, :] - index[:, None] - 1) % size  # 0 for the next, size - 1 for itself
+    for condition in conditions:
+        rows = condition.reshape(size, -1)
+        same = (rows[:, None] == rows[None, :]).all(dim=-1)
+        steps = torch.where(same, steps, size)  # itself is always left
+    return steps.argmin(dim=1)
+
+
+def _at_real(real: Tensor, fake: Tensor, mix: Tensor, conditions: tuple[Tensor, ...]) -> Points:
+    return Points(real, conditions)
+
+
+def _at_fake(real: Tensor, fake: Tensor, mix: Tensor, conditions: tuple[Tensor, ...]) -> Points:
+    return Points(fake, conditions)
+
+
+def _at_both(real: Tensor, fake: Tensor, mix: Tensor, conditions: tuple[Tensor, ...]) -> Points:
+    return Points(torch.cat([real, fake]), tuple(torch.cat([c, c]) for c in conditions))
+
+
+def _between(real: Tensor, fake: Tensor, mix: Tensor, conditions: tuple[Tensor, ...]) -> Points:
+    return Points(interpolate(real, fake, mix), conditions)
+
+
+def _within(real: Tensor, fake: Tensor, mix: Tensor, conditions: tuple[Tensor, ...]) -> Points:
+    """Real with real and fake with fake."""
+    other = partners(conditions, real.shape[0], real.device)
+    return _at_both(
+        interpolate(real, real[other], mix), interpolate(fake, fake[other], mix), mix, conditions
+    )
+
+
+def _mixed(real: Tensor, fake: Tensor, mix: Tensor, conditions: tuple[Tensor, ...]) -> Points:
+    """Pairs of the pooled set: every second sample meets its own kind, the others the other kind.
+
+    Two independent draws from ½Pr + ½Pg are of one kind half of the time; this takes exactly half.
+    """
+    other = partners(conditions, real.shape[0], real.device)
+    own_kind = torch.arange(real.shape[0], device=real.device) % 2 == 0
+    own_kind = own_kind.reshape(-1, *[1] * (real.ndim - 1))
+    return _at_both(
+        interpolate(real, torch.where(own_kind, real[other], fake), mix),
+        interpolate(fake, torch.where(own_kind, fake[other], real), mix),
+        mix,
+        conditions,
+    )
+
+
+SAMPLE_AT: dict[str, Callable[[Tensor, Tensor, Tensor, tuple[Tensor, ...]], Points]] = {
+    "real": _at_real,
+    "fake": _at_fake,
+    "real_and_fake": _at_both,
+    "interpolate": _between,
+    "interpolate_within": _within,
+    "interpolate_mixed": _mixed,
+}
+"""Choices of the penalty's distribution Pu (Wu et al. 2018, section 3 and figure 3): functions
+`(real [B, ...], fake [B, ...], mix [B], conditions) -> Points`. None of them ever mixes two
+conditions in one interpolate."""

@@ -1,0 +1,75 @@
+"""Pytrees of tensors: the one file that touches torch's pytree module.
+
+A tree is any nesting of dicts, tuples, named tuples and lists with tensors at its leaves. Empty
+containers are trees without leaves, which is how fgan writes "absent".
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+Tree = Any
+
+
+def map(function: Callable[..., Any], tree: Tree, *others: Tree) -> Tree:
+    """Apply `function` to every leaf of `tree`, together with the same leaves of `others`.
+
+    Raises ValueError when the trees differ in structure.
+    """
+    return pytree.tree_map(function, tree, *others)
+
+
+def leaves(tree: Tree) -> list[Any]:
+    """The leaves, in a fixed order."""
+    return pytree.tree_leaves(tree)
+
+
+def named_leaves(tree: Tree) -> dict[str, Any]:
+    """The leaves keyed by where they stand, such as `.critic.params['0.weight']`."""
+    pairs, _ = pytree.tree_flatten_with_path(tree)
+    return {pytree.keystr(path): leaf for path, leaf in pairs}
+
+
+def unflatten(values: Sequence[Any], like: Tree) -> Tree:
+    """A tree with the structure of `like` and the leaves `values`, in the order of `leaves`."""
+    return pytree.tree_unflatten(list(values), pytree.tree_structure(like))
+
+
+def same_structure(tree: Tree, other: Tree) -> bool:
+    """Whether two trees nest in the same way."""
+    return pytree.tree_structure(tree) == pytree.tree_structure(other)
+
+
+def stack(trees: Sequence[Tree]) -> Tree:
+    """Stack trees of one structure leaf by leaf: a population, ready for `torch.func.vmap`."""
+    if not trees:
+        raise ValueError("there is nothing to stack: the sequence of trees is empty")
+    return map(lambda *parts: torch.stack(parts), trees[0], *trees[1:])
+
+
+def unstack(tree: Tree) -> list[Tree]:
+    """The inverse of `stack`."""
+    members = {leaf.shape[0] for leaf in leaves(tree)}
+    if len(members) != 1:
+        raise ValueError(f"the leaves do not share one leading axis: {sorted(members)}")
+    return [map(lambda leaf, i=i: leaf[i], tree) for i in range(members.pop())]
+
+
+def clone(tree: Tree) -> Tree:
+    """A copy of every leaf, cut from any autograd graph."""
+    return map(lambda leaf: leaf.detach().clone(), tree)
+
+
+def norm(tree: Tree) -> Tensor:
+    """The Euclidean norm of all leaves taken as one vector; a 0-d tensor."""
+    return torch.linalg.vector_norm(
+        torch.stack([torch.linalg.vector_norm(leaf) for leaf in leaves(tree)])
+    )
+
+
+def lerp(start: Tree, end: Tree, weight: float | Tensor) -> Tree:
+    """`start + weight * (end - start)`, leaf by leaf."""
+    return map(lambda a, b: torch.lerp(a, b, weight), start, end)
