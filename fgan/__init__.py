@@ -6,6 +6,7 @@ state, info = algorithm.step(state, batch, algorithm.noise(seed=0, round_index=0
 """
 
 from fgan.algorithm import Algorithm
+from fgan.compile import compile
 from fgan.network import Network, make_functional
 from fgan.optim import adam, rmsprop, sgd
 from fgan.recipes import gan, wgan, wgan_div, wgan_gp
@@ -19,6 +20,7 @@ __all__ = [
     "Network",
     "Noise",
     "adam",
+    "compile",
     "gan",
     "make_functional",
     "rmsprop",

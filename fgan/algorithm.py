@@ -40,6 +40,10 @@ from fgan.types import (
 )
 
 Loss = Callable[[Tensor, Tensor], Tensor]
+Step = Callable[[GANState, Batch, Noise], tuple[GANState, GANInfo]]
+
+# Keep the seeds of a run's parameters and of its rounds' noise apart.
+_PARAMETERS, _NOISE = 1, 2
 
 
 class Algorithm(NamedTuple):
@@ -47,7 +51,7 @@ class Algorithm(NamedTuple):
 
     init: Callable[..., GANState]
     """`init(seed=None)`: seeded re-initialisation, or copies of the modules' own parameters."""
-    step: Callable[[GANState, Batch, Noise], tuple[GANState, GANInfo]]
+    step: Step
     """One round. It makes as many critic updates as the batch has along its leading axis."""
     noise: Callable[..., Noise]
     """`noise(seed, round_index, batch_size, device=None, dtype=None)`, a pure function."""
@@ -56,9 +60,15 @@ class Algorithm(NamedTuple):
     score: Callable[..., Tensor]
     """`score(state, samples, condition=None)` -> [B]: the critic on its own, evaluation mode."""
     critic_update: Callable[..., tuple[GANState, CriticInfo]]
-    """`critic_update(state, real, condition, latent, mix)`."""
+    """`critic_update(state, real, condition, latent, mix, fake=None)`: one step of the critic."""
     generator_update: Callable[..., tuple[GANState, GeneratorInfo]]
-    """`generator_update(state, latent, condition=None, real=None)`."""
+    """`generator_update(state, latent, condition=None, real=None)`: one step of the generator."""
+    fakes: Callable[..., Tensor]
+    """`fakes(state, latent, condition=None)`: training mode, as the critic's updates see them."""
+    play: Callable[..., Step]
+    """`play(critic_update, generator_update, draw=None)` -> `step`: the round, made of other
+    versions of its two parts (compiled, say, or reduced over devices). With `draw(state, latents
+    [n_critic, B, Z], conditions)` the fakes of all critic updates are drawn first."""
     n_critic: Updates
     """Critic updates that `noise` is drawn for, and that data should be drawn for."""
     latent_dim: int
@@ -111,7 +121,7 @@ def adversarial(
     def init(seed: int | None = None) -> GANState:
         def player(module: nn.Module, optimizer: Optimizer, index: int) -> Player:
             if seed is not None:
-                module = reinitialized(module, mix_seed(seed, index))
+                module = reinitialized(module, mix_seed(seed, _PARAMETERS, index))
             params, buffers = parameters_and_buffers(module)
             return Player(params, buffers, optimizer.init(params))
 
@@ -134,7 +144,7 @@ def adversarial(
             raise ValueError(f"batch_size is at least 1, and {batch_size} was given")
         first = next(generator.parameters())
         device = torch.device(device or first.device)
-        source = torch.Generator(device).manual_seed(mix_seed(seed, round_index))
+        source = torch.Generator(device).manual_seed(mix_seed(seed, _NOISE, round_index))
         options: dict[str, Any] = dict(generator=source, device=device, dtype=dtype or first.dtype)
         updates = n_critic(round_index) if callable(n_critic) else n_critic
         return Noise(
@@ -143,12 +153,22 @@ def adversarial(
             torch.rand(updates, batch_size, **options),
         )
 
+    def fakes(state: GANState, latent: Tensor, condition: Tensor | None = None) -> Tensor:
+        conditions = () if condition is None else (condition,)
+        # The generator's buffers advance in its own update alone, so drawing changes nothing.
+        return generate_with(*state.generator[:2], latent, *conditions)[0]
+
     def critic_update(
-        state: GANState, real: Tensor, condition: Tensor | None, latent: Tensor, mix: Tensor
+        state: GANState,
+        real: Tensor,
+        condition: Tensor | None,
+        latent: Tensor,
+        mix: Tensor,
+        fake: Tensor | None = None,
     ) -> tuple[GANState, CriticInfo]:
         params, buffers, opt_state = state.critic
         conditions = () if condition is None else (condition,)
-        fake, _ = generate_with(*state.generator[:2], latent, *conditions)
+        fake = fakes(state, latent, condition) if fake is None else fake
         check_samples(real, fake)
 
         def objective(params: Tensors) -> tuple[Tensor, tuple[Any, ...]]:
@@ -206,27 +226,41 @@ def adversarial(
         state = state._replace(generator=player, ema=ema, round=state.round + 1)
         return state, GeneratorInfo(loss, tree.norm(gradients))
 
-    def step(state: GANState, batch: Batch, noise: Noise) -> tuple[GANState, GANInfo]:
-        updates = check_round(batch, noise)
-        if update == "simultaneous" and updates != 1:
-            raise ValueError(
-                f"a simultaneous round has one critic update, and batch.real {updates}"
+    def play(
+        critic_update: Callable[..., tuple[GANState, CriticInfo]],
+        generator_update: Callable[..., tuple[GANState, GeneratorInfo]],
+        draw: Callable[..., Tensor] | None = None,
+    ) -> Step:
+        def step(state: GANState, batch: Batch, noise: Noise) -> tuple[GANState, GANInfo]:
+            updates = check_round(batch, noise, update)
+            fake = draw(state, noise.critic_latent, batch.condition) if draw else None
+            conditions = [None] * updates if batch.condition is None else batch.condition
+            generator_input = (
+                noise.generator_latent,
+                conditions[-1],
+                batch.real[-1] if generator_sees_real else None,
             )
-        before = state
-        for i in range(updates):
-            condition = None if batch.condition is None else batch.condition[i]
-            state, seen = critic_update(
-                state, batch.real[i], condition, noise.critic_latent[i], noise.mix[i]
-            )
-        real = batch.real[-1] if generator_sees_real else None
-        if update == "simultaneous":
-            after, made = generator_update(before, noise.generator_latent, condition, real)
-            state = after._replace(critic=state.critic)
-        else:
-            state, made = generator_update(state, noise.generator_latent, condition, real)
-        return state, GANInfo(
-            seen.critic_loss, made.generator_loss, *seen[1:], made.generator_grad_norm
-        )
+            if update == "simultaneous":
+                ahead, made = generator_update(state, *generator_input)
+            for i in range(updates):
+                drawn = () if fake is None else (fake[i],)
+                state, seen = critic_update(
+                    state,
+                    batch.real[i],
+                    conditions[i],
+                    noise.critic_latent[i],
+                    noise.mix[i],
+                    *drawn,
+                )
+            if update == "simultaneous":
+                state = ahead._replace(critic=state.critic)
+            else:
+                state, made = generator_update(state, *generator_input)
+            loss, *figures = seen
+            made_loss, made_norm = made
+            return state, GANInfo._make((loss, made_loss, *figures, made_norm))
+
+        return step
 
     def generate(state: GANState, latent: Tensor, condition: Tensor | None = None) -> Tensor:
         kept = state.ema if isinstance(state.ema, Weights) else state.generator
@@ -239,5 +273,15 @@ def adversarial(
         return as_scores(output, samples)
 
     return Algorithm(
-        init, step, noise, generate, score, critic_update, generator_update, n_critic, latent_size
+        init=init,
+        step=play(critic_update, generator_update),
+        noise=noise,
+        generate=generate,
+        score=score,
+        critic_update=critic_update,
+        generator_update=generator_update,
+        fakes=fakes,
+        play=play,
+        n_critic=n_critic,
+        latent_dim=latent_size,
     )

@@ -33,7 +33,7 @@ def check_samples(real: Tensor, fake: Tensor) -> None:
         )
 
 
-def check_round(batch: Batch, noise: Noise) -> int:
+def check_round(batch: Batch, noise: Noise, update: str) -> int:
     """The number of critic updates in the round."""
     lead = tuple(batch.real.shape[:2])
     for name, tensor in [
@@ -48,6 +48,8 @@ def check_round(batch: Batch, noise: Noise) -> int:
             )
     if lead[0] < 1:
         raise ValueError("a round needs at least one critic update, and batch.real holds none")
+    if update == "simultaneous" and lead[0] != 1:
+        raise ValueError(f"a simultaneous round has one critic update, and batch.real {lead[0]}")
     return lead[0]
 
 

@@ -1,0 +1,233 @@
+"""The command line from end to end, as a user meets it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from fgan.cli import main
+
+TINY = "--model mlp --width 16 --latent-dim 4 --batch-size 8 --n-critic 2 --log-every 1".split()
+
+
+def run(*arguments: object) -> int:
+    """Call the command line in this process; argparse leaves by SystemExit."""
+    try:
+        return main([str(argument) for argument in arguments])
+    except SystemExit as leaving:
+        return int(leaving.code or 0)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A conditional run of four rounds on glyphs."""
+    out = tmp_path_factory.mktemp("runs") / "tiny"
+    assert run("train", "wgan-gp", *TINY, "--rounds", 4, "--sample-every", 2, "--out", out) == 0
+    return out
+
+
+def test_a_run_leaves_its_settings_figures_pictures_and_state(trained):
+    """DIR holds config.json, metrics.jsonl, samples/ and checkpoint.pt, and no temporary file."""
+    assert sorted(path.name for path in trained.iterdir()) == [
+        "checkpoint.pt",
+        "config.json",
+        "metrics.jsonl",
+        "samples",
+    ]
+    config = json.loads((trained / "config.json").read_text())
+    assert (config["recipe"], config["rounds"], config["data"]) == ("wgan-gp", 4, "glyphs")
+    lines = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
+    assert [line["round"] for line in lines] == [1, 2, 3, 4]
+    assert {"critic_loss", "generator_loss", "distance", "penalty"} <= lines[0].keys()
+    assert [path.name for path in sorted((trained / "samples").iterdir())] == [
+        "round-000002.png",
+        "round-000004.png",
+    ]
+
+
+def test_the_grid_has_a_column_per_class(trained):
+    """Ten classes and eight rows of 28 pixels, doubled, with a gap around each."""
+    picture = Image.open(trained / "samples" / "round-000004.png")
+    assert picture.width == 10 * (2 * 28 + 4)
+    assert picture.height > 8 * (2 * 28 + 4)  # and the headings above
+
+
+@pytest.mark.parametrize("recipe", ["gan", "wgan", "wgan-gp", "wgan-div"])
+@pytest.mark.parametrize("more", [(), ("--unconditional",)])
+def test_every_recipe_trains_and_samples(recipe, more, tmp_path, capsys):
+    """Each recipe runs, conditional and not, on points too, and draws a picture afterwards."""
+    out = tmp_path / "run"
+    assert run("train", recipe, *TINY, *more, "--data", "rings", "--rounds", 2, "--out", out) == 0
+    assert "samples/round-000002.png" in capsys.readouterr().out
+    assert run("sample", out, "--num", 7, "--out", tmp_path / "more.png") == 0
+    assert Image.open(tmp_path / "more.png").size == (512, 512)
+
+
+def test_sampling_is_seeded_and_takes_a_class_by_name_or_number(trained, tmp_path):
+    """The same seed gives the same file; another seed or class another one."""
+    for name, options in {
+        "a": ["--condition", "3"],
+        "b": ["--condition", "3"],
+        "c": ["--condition", "4"],
+        "d": ["--condition", "3", "--seed", "1"],
+    }.items():
+        assert run("sample", trained, "--num", 5, *options, "--out", tmp_path / f"{name}.png") == 0
+    a, b, c, d = ((tmp_path / f"{name}.png").read_bytes() for name in "abcd")
+    assert a == b
+    assert a != c
+    assert a != d
+
+
+@pytest.mark.parametrize("recipe", ["gan", "wgan-gp"])
+def test_a_resumed_run_equals_an_uninterrupted_one(recipe, tmp_path):
+    """Two rounds and two more leave the bits of four, in the state, the figures and the picture."""
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert run("train", recipe, *TINY, "--rounds", 4, "--out", whole) == 0
+    assert run("train", recipe, *TINY, "--rounds", 2, "--out", parts) == 0
+    assert run("train", "--resume", "--rounds", 4, "--log-every", 1, "--out", parts) == 0
+    states = [torch.load(out / "checkpoint.pt", weights_only=True) for out in (whole, parts)]
+    assert states[0]["leaves"].keys() == states[1]["leaves"].keys()
+    for name, leaf in states[0]["leaves"].items():
+        assert torch.equal(leaf, states[1]["leaves"][name]), name
+    for file in ("metrics.jsonl", "samples/round-000004.png"):
+        assert (whole / file).read_bytes() == (parts / file).read_bytes()
+
+
+def test_figures_beyond_the_checkpoint_are_dropped_on_resume(tmp_path):
+    """A crash after a checkpoint leaves no round in the log twice, nor half a line."""
+    out = tmp_path / "run"
+    assert run("train", *TINY, "--rounds", 2, "--out", out) == 0
+    with (out / "metrics.jsonl").open("a") as file:
+        file.write('{"round": 3, "critic_loss": 1.0}\n{"round": 4, "cri')
+    assert run("train", "--resume", "--rounds", 3, "--log-every", 1, "--out", out) == 0
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert [line["round"] for line in lines] == [1, 2, 3]
+    assert lines[2]["critic_loss"] != 1.0
+
+
+def test_ctrl_c_saves_and_ends_cleanly(tmp_path):
+    """After an interrupt the exit status is 0, the run says how to go on, and it can."""
+    out = tmp_path / "run"
+    arguments = ["train", *TINY, "--rounds", "100000", "--out", str(out)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fgan", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    log = out / "metrics.jsonl"
+    deadline = time.monotonic() + 60
+    while not (log.exists() and log.stat().st_size) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    assert "--resume" in output
+    assert errors == ""
+    done = json.loads(log.read_text().splitlines()[-1])["round"]
+    assert run("train", "--resume", "--rounds", done + 1, "--out", out) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "wgan-xy"], "unknown recipe 'wgan-xy'"),
+        (["train", "--data", "nothing"], "unknown data set 'nothing'"),
+        (["train", "--data", "folder:/nowhere"], "/nowhere"),
+        (["train", "--batch-size", "0"], "batch_size is at least 1"),
+        (["train", "--n-critic", "0"], "n_critic"),
+        (["train", "--rounds", "-1"], "rounds is at least 1"),
+        (["train", "--penalty-weight", "-1"], "penalty_weight is at least 0"),
+        (["train", "gan", "--penalty-weight", "1"], "penalty_weight is a setting of wgan-gp"),
+        (["train", "wgan", "--clip", "0"], "clip is above 0"),
+        (["train", "--critic-norm", "batch"], "LayerNorm"),
+        (["train", "--critic-norm", "nothing"], "nothing"),
+        (["train", "--model", "tree"], "unknown model 'tree'"),
+        (["train", "--model", "conv", "--data", "rings"], "conv networks make images"),
+        (["train", "--lr", "-1"], "learning rate is at least 0"),
+        (["train", "--update", "never"], "'alternating' or 'simultaneous'"),
+        (["train", "--sample-at", "home"], "sample_at is one of"),
+        (["train", "--device", "warp"], "device 'warp'"),
+        (["train", "--resume"], "--out DIR"),
+        (["train", "--resume", "--out", "nowhere"], "no run in nowhere"),
+        (["sample", "nowhere", "--out", "x.png"], "no run in nowhere"),
+        (["train", "--rounds", "many"], "invalid int value"),
+        ([], "COMMAND"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_input_gets_one_clear_line(arguments, message, tmp_path, monkeypatch, capsys):
+    """Bad input ends with status 2, its reason on stderr, no traceback and nothing written."""
+    monkeypatch.chdir(tmp_path)
+    assert run(*arguments) == 2
+    errors = capsys.readouterr().err
+    assert message in errors
+    assert "Traceback" not in errors
+    assert list(Path().iterdir()) == []
+
+
+def test_a_folder_with_another_run_is_left_alone(trained, capsys):
+    """Training into it again is refused, and its checkpoint stays as it was."""
+    before = (trained / "checkpoint.pt").read_bytes()
+    assert run("train", *TINY, "--rounds", 1, "--out", trained) == 2
+    assert "holds another run" in capsys.readouterr().err
+    assert (trained / "checkpoint.pt").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--seed", "5"], "seed = 0, and 5 was given"),
+        (["--rounds", "4"], "has 4 rounds already"),
+        (["wgan"], "recipe = 'wgan-gp'"),
+    ],
+)
+def test_a_resumed_run_keeps_its_settings(trained, options, message, capsys):
+    """What differs from the run's own settings is refused, as is having nothing left to do."""
+    assert run("train", "--resume", "--out", trained, *options) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--condition", "10"], "is no class of this run"),
+        (["--condition", "dog"], "is no class of this run"),
+        (["--num", "0"], "--num is at least 1"),
+    ],
+)
+def test_impossible_samples_are_refused(trained, tmp_path, options, message, capsys):
+    """A class outside the run's and a count below one are named; no picture is written."""
+    assert run("sample", trained, *options, "--out", tmp_path / "x.png") == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "x.png").exists()
+
+
+def test_a_condition_for_an_unconditional_run_is_refused(tmp_path, capsys):
+    """An unconditional generator cannot be asked for a class."""
+    out = tmp_path / "run"
+    assert run("train", *TINY, "--unconditional", "--rounds", 1, "--out", out) == 0
+    assert run("sample", out, "--condition", 1, "--out", tmp_path / "x.png") == 2
+    assert "unconditional" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["train", "sample"])
+def test_a_truncated_checkpoint_is_refused(command, tmp_path, capsys):
+    """Half a file is named as such, whether training goes on from it or samples are drawn."""
+    out = tmp_path / "run"
+    assert run("train", *TINY, "--rounds", 1, "--out", out) == 0
+    file = out / "checkpoint.pt"
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    if command == "train":
+        assert run("train", "--resume", "--rounds", 2, "--out", out) == 2
+    else:
+        assert run("sample", out, "--out", tmp_path / "x.png") == 2
+    assert "truncated" in capsys.readouterr().err
