@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch import nn
 
 from fgan import models, recipes
 from fgan.algorithm import Algorithm
-from fgan.optim import adam, rmsprop
+from fgan.optim import Optimizer, adam, rmsprop
 
 RECIPES: dict[str, Callable[..., Algorithm]] = {
     "gan": recipes.gan,
@@ -35,7 +36,7 @@ _OWN_SETTINGS = {
 
 @dataclass(frozen=True)
 class Config:
-    """A run's settings; None stands for the recipe's own default (its paper's, mostly)."""
+    """A run's settings; None stands for the default of the recipe, or of the network."""
 
     recipe: str = "wgan-gp"
     data: str = "glyphs"
@@ -120,9 +121,9 @@ class Run:
         }
         if config.critic_warmup:
             settings["n_critic"] = recipes.critic_warmup(config.n_critic or 5)
-        if config.lr is not None:
-            optimizer = _OPTIMIZERS[config.recipe](config.lr)
-            settings |= {"generator_optimizer": optimizer, "critic_optimizer": optimizer}
+        rate, optimizer = _OPTIMIZERS[config.recipe]
+        chosen = optimizer(rate if config.lr is None else config.lr)
+        settings |= {"generator_optimizer": chosen, "critic_optimizer": chosen}
         settings |= {"ema_decay": config.ema_decay, "update": config.update}
         return lambda generator, critic: RECIPES[config.recipe](generator, critic, **settings)
 
@@ -154,11 +155,13 @@ class Run:
         )
 
 
-_OPTIMIZERS = {
-    "gan": lambda lr: adam(lr, betas=(0.5, 0.999)),
-    "wgan": rmsprop,
-    "wgan-gp": lambda lr: adam(lr, betas=(0.0, 0.9)),
-    "wgan-div": lambda lr: adam(lr, betas=(0.5, 0.999)),
+# The papers' optimisers, at rates for the small networks here: theirs are for runs of 10⁵ rounds,
+# and a run from the command line should show something within minutes.
+_OPTIMIZERS: dict[str, tuple[float, Callable[[float], Optimizer]]] = {
+    "gan": (1e-3, partial(adam, betas=(0.5, 0.999))),
+    "wgan": (5e-4, rmsprop),
+    "wgan-gp": (1e-3, partial(adam, betas=(0.0, 0.9))),
+    "wgan-div": (1e-3, partial(adam, betas=(0.5, 0.999))),
 }
 
 

@@ -1,0 +1,21 @@
+"""Example networks by size: multilayer perceptrons, DCGAN-style convolutions, residual networks.
+
+All are ordinary modules: `generator(z)` or `generator(z, condition)`, `critic(x)` or
+`critic(x, condition)`, with integer labels as the condition and unsquashed scores `[B]`.
+"""
+
+from fgan.models.conv import conv_critic, conv_generator
+from fgan.models.layers import SpectralNorm, one_hot
+from fgan.models.mlp import mlp_critic, mlp_generator
+from fgan.models.resnet import resnet_critic, resnet_generator
+
+__all__ = [
+    "SpectralNorm",
+    "conv_critic",
+    "conv_generator",
+    "mlp_critic",
+    "mlp_generator",
+    "one_hot",
+    "resnet_critic",
+    "resnet_generator",
+]

@@ -1,0 +1,263 @@
+"""What the example networks share: their interface, labels, norms and spectral normalisation."""
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange, repeat
+from einops.layers.torch import Rearrange
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+from torch.nn.utils.parametrizations import weight_norm
+
+Model = TypeVar("Model", bound=nn.Module)
+
+NORMS = ("none", "batch", "layer", "group", "instance", "spectral", "weight")
+
+
+class Generator(nn.Module):
+    """G(z) or G(z, y): latent `[B, latent_dim]`, labels `[B]` -> samples `[B, *sample_shape]`.
+
+    The one-hot label is concatenated with the latent (Mirza and Osindero 2014, arXiv 1411.1784).
+
+    Raises ValueError for a latent of another shape, for labels that are missing, not asked for, not
+    integers or (where they can be read at no cost: eager, on the CPU) out of range.
+    """
+
+    def __init__(
+        self,
+        layers: nn.Module,
+        sample_shape: Sequence[int],
+        latent_dim: int,
+        num_classes: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.sample_shape = tuple(sample_shape)
+        self.latent_dim = latent_dim
+        self.num_classes = num_classes
+        self.layers = layers
+
+    def forward(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
+        _check_shape("a latent", z, (self.latent_dim,))
+        samples: Tensor = self.layers(join(z, _label(condition, self.num_classes, z)))
+        return samples
+
+
+class Critic(nn.Module):
+    """D(x) or D(x, y): samples `[B, *sample_shape]`, labels `[B]` -> scores `[B]`, logits.
+
+    The label enters at the stem, `stem(x, one_hot)`: concatenated with the sample, as constant
+    channels of an image or as further features (Mirza and Osindero 2014, arXiv 1411.1784).
+
+    Raises ValueError for samples of another shape, and for labels as `Generator` does.
+    """
+
+    def __init__(
+        self,
+        stem: Callable[[Tensor, Tensor | None], Tensor],
+        layers: nn.Module,
+        sample_shape: Sequence[int],
+        num_classes: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.sample_shape = tuple(sample_shape)
+        self.num_classes = num_classes
+        self.stem = stem
+        self.layers = layers
+
+    def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+        _check_shape("samples", x, self.sample_shape)
+        features = self.stem(x, _label(condition, self.num_classes, x))
+        scores: Tensor = self.layers(features)
+        return rearrange(scores, "b 1 -> b")
+
+
+def join(x: Tensor, label: Tensor | None) -> Tensor:
+    """`[B, C, ...]` and a one-hot label `[B, n]` -> `[B, C + n, ...]`, in constant planes."""
+    if label is None:
+        return x
+    for size in x.shape[2:]:
+        label = repeat(label, "b n ... -> b n ... size", size=size)
+    return torch.cat([x, label], dim=1)
+
+
+def join_flat(x: Tensor, label: Tensor | None) -> Tensor:
+    """`[B, ...]` of any rank and a one-hot label `[B, n]` -> `[B, features + n]`."""
+    return join(rearrange(x, "b ... -> b (...)"), label)
+
+
+def _label(condition: Tensor | None, num_classes: int | None, x: Tensor) -> Tensor | None:
+    """The one-hot label `[B, num_classes]` of the model's input x, or None without classes."""
+    if num_classes is None:
+        if condition is not None:
+            raise ValueError(
+                "a condition was given to an unconditional model: leave it out, or build the model "
+                "with num_classes=..."
+            )
+        return None
+    if condition is None:
+        raise ValueError(
+            f"the model has {num_classes} classes and needs labels: call model(x, condition) with "
+            "integers [B], or build the model with num_classes=None"
+        )
+    if condition.shape != x.shape[:1]:
+        raise ValueError(f"expected labels {list(x.shape[:1])}, got {list(condition.shape)}")
+    return one_hot(condition, num_classes, x.dtype)
+
+
+def one_hot(labels: Tensor, num_classes: int, dtype: torch.dtype) -> Tensor:
+    """Integers `[...]` -> `[..., num_classes]` of `dtype`, also under vmap, grad and compile.
+
+    Raises ValueError for labels that are not integers, and for labels outside [0, num_classes)
+    where that can be read at no cost: eager, on the CPU, outside vmap.
+    """
+    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+        raise ValueError(f"labels must be integers (int64), got {labels.dtype}")
+    if _is_readable(labels):
+        for label in labels[(labels < 0) | (labels >= num_classes)]:
+            raise ValueError(f"label {int(label)} is outside the model's {num_classes} classes")
+    classes = torch.arange(num_classes, device=labels.device)
+    return (labels[..., None] == classes).to(dtype)
+
+
+def _is_readable(x: Tensor) -> bool:
+    """Whether x has values that Python may look at without a graph break or a GPU sync."""
+    return (
+        not torch.compiler.is_compiling()
+        and type(x) is Tensor
+        and x.device.type == "cpu"
+        and not torch._C._functorch.is_functorch_wrapped_tensor(x)
+    )
+
+
+def _check_shape(name: str, x: Tensor, shape: tuple[int, ...]) -> None:
+    if x.shape[1:] != shape or x.ndim == 0:
+        expected = ", ".join(["B", *map(str, shape)])
+        raise ValueError(f"expected {name} [{expected}], got {list(x.shape)}")
+
+
+def check_norm(norm: str) -> None:
+    """Raise ValueError, with the choices, for a norm that does not exist."""
+    if norm not in NORMS:
+        raise ValueError(f"unknown norm {norm!r}: choose one of {', '.join(NORMS)}")
+
+
+def normalization(norm: str, channels: int, flat: bool = False) -> list[nn.Module]:
+    """The layer that normalises activations `[B, channels, ...]` (`[B, channels]` where `flat`).
+
+    None, an empty list, for the norms that act on the weights instead (see `constrain`). All but
+    `batch` treat every sample alone:
+
+    - `layer`: over a sample's channels and positions (Ba 2016, arXiv 1607.06450), with one scale
+      per channel
+    - `group`: the same in groups of 8 channels or more (Wu and He 2018, arXiv 1803.08494)
+    - `instance`: each channel over its positions (Ulyanov 2016, arXiv 1607.08022); ValueError where
+      `flat`, since a feature without positions would always come out as zero
+    """
+    match norm:
+        case "batch":
+            return [nn.BatchNorm1d(channels) if flat else nn.BatchNorm2d(channels)]
+        case "layer":
+            return [nn.GroupNorm(1, channels)]
+        case "group":
+            return [nn.GroupNorm(_num_groups(channels), channels)]
+        case "instance" if flat:
+            raise ValueError(
+                "instance norm needs positions to average over, and flat features have none: "
+                "every feature would become zero. Use norm='layer' or norm='group'."
+            )
+        case "instance":
+            return [nn.InstanceNorm2d(channels, affine=True)]
+    return []
+
+
+def _num_groups(channels: int) -> int:
+    """As many groups as 8 or more channels each allow, at most the paper's 32."""
+    return max((g for g in range(1, 33) if channels % g == 0 and channels >= 8 * g), default=1)
+
+
+def constrain(model: Model, norm: str) -> Model:
+    """Put `spectral` or `weight` norm on every linear and convolutional layer of `model`.
+
+    Spectral norm: Miyato 2018, arXiv 1802.05957. Weight norm: Salimans and Kingma 2016, arXiv
+    1602.07868. Any other norm leaves the model as it is.
+    """
+    for layer in model.modules():
+        # The output channels of a transposed convolution are its weight's second axis.
+        dim = 1 if isinstance(layer, nn.ConvTranspose2d) else 0
+        if not isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+            continue
+        if norm == "spectral":
+            sigma = SpectralNorm(layer.weight, dim=dim)
+            parametrize.register_parametrization(layer, "weight", sigma)
+        elif norm == "weight":
+            weight_norm(layer, dim=dim)
+    return model
+
+
+class SpectralNorm(nn.Module):
+    """W -> W / σ(W), with the largest singular value from a power iteration (arXiv 1802.05957).
+
+    A parametrisation for `torch.nn.utils.parametrize.register_parametrization`, the twin of the
+    one behind torch's own `spectral_norm`, whose `out=` arguments cannot be vmapped. W is read as a
+    matrix with the rows along `dim`. The singular vectors `_u`, `_v` are buffers: every forward
+    pass in training mode improves them by `n_power_iterations`.
+
+    Raises ValueError for a weight with fewer than two axes.
+    """
+
+    _u: Tensor
+    _v: Tensor
+
+    def __init__(
+        self, weight: Tensor, n_power_iterations: int = 1, dim: int = 0, eps: float = 1e-12
+    ) -> None:
+        super().__init__()
+        if weight.ndim < 2:
+            raise ValueError(f"a weight of 2 or more axes is needed, got {list(weight.shape)}")
+        self.n_power_iterations = n_power_iterations
+        self.dim = dim
+        self.eps = eps
+        matrix = self._matrix(weight)
+        u, v = (
+            torch.randn(size, dtype=weight.dtype, device=weight.device) for size in matrix.shape
+        )
+        u, v = self._power_iteration(matrix, u, v, steps=15)
+        self.register_buffer("_u", u)
+        self.register_buffer("_v", v)
+
+    def forward(self, weight: Tensor) -> Tensor:
+        matrix = self._matrix(weight)
+        # Clones, because the next forward pass writes into the buffers while the backward pass of
+        # this one still needs what it read.
+        u, v = self._u.clone(), self._v.clone()
+        if self.training:
+            u, v = self._power_iteration(matrix, u, v, self.n_power_iterations)
+            self._u.copy_(u)
+            self._v.copy_(v)
+        return weight / torch.dot(u, matrix @ v)
+
+    def right_inverse(self, weight: Tensor) -> Tensor:
+        """The weight that is assigned is the one that is normalised from then on."""
+        return weight
+
+    def _matrix(self, weight: Tensor) -> Tensor:
+        return rearrange(weight.movedim(self.dim, 0), "out ... -> out (...)")
+
+    def _power_iteration(
+        self, matrix: Tensor, u: Tensor, v: Tensor, steps: int
+    ) -> tuple[Tensor, Tensor]:
+        # To the gradient, u and v are constants.
+        matrix, u, v = matrix.detach(), u.detach(), v.detach()
+        for _ in range(steps):
+            u = F.normalize(matrix @ v, dim=0, eps=self.eps)
+            v = F.normalize(matrix.mT @ u, dim=0, eps=self.eps)
+        return u, v
+
+
+def unflatten(sample_shape: Sequence[int]) -> Rearrange:
+    """The layer `[B, n]` -> `[B, *sample_shape]`, for a sample of any rank."""
+    axes = {f"axis{i}": size for i, size in enumerate(sample_shape)}
+    names = " ".join(axes)
+    return Rearrange(f"b ({names}) -> b {names}", **axes)

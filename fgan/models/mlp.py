@@ -1,0 +1,83 @@
+"""Multilayer perceptrons: for points in the plane, and the tutorial pair of every GAN course."""
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Literal
+
+from torch import nn
+
+from fgan.models.layers import (
+    Critic,
+    Generator,
+    check_norm,
+    constrain,
+    join_flat,
+    normalization,
+    unflatten,
+)
+
+
+def mlp_generator(
+    sample_shape: Sequence[int],
+    latent_dim: int = 100,
+    num_classes: int | None = None,
+    hidden: Sequence[int] = (128, 256, 512, 1024),
+    norm: str = "batch",
+    output: Literal["tanh", "linear"] | None = None,
+) -> Generator:
+    """A generator `[B, latent_dim]` -> `[B, *sample_shape]` for samples of any rank.
+
+    `output` defaults to `tanh`, in [-1, 1], for images (rank 3) and to `linear` for all others.
+    The defaults give the network of the tutorials, 100-128-256-512-1024-784 for `(1, 28, 28)`. The
+    first hidden layer has no norm, as there.
+
+    Raises ValueError for an unknown `norm` or `output`, and for instance norm (see
+    `layers.normalization`).
+    """
+    check_norm(norm)
+    if output is None:
+        output = "tanh" if len(sample_shape) == 3 else "linear"
+    if output not in ("tanh", "linear"):
+        raise ValueError(f"unknown output {output!r}: choose tanh or linear")
+    last = [nn.Tanh()] if output == "tanh" else []
+    sizes = [latent_dim + (num_classes or 0), *hidden]
+    layers = nn.Sequential(
+        *_hidden_layers(sizes, norm),
+        nn.Linear(sizes[-1], math.prod(sample_shape)),
+        *last,
+        unflatten(sample_shape),
+    )
+    return constrain(Generator(layers, sample_shape, latent_dim, num_classes), norm)
+
+
+def mlp_critic(
+    sample_shape: Sequence[int],
+    num_classes: int | None = None,
+    hidden: Sequence[int] = (512, 256),
+    norm: str = "none",
+) -> Critic:
+    """A critic `[B, *sample_shape]` -> scores `[B]` for samples of any rank.
+
+    The defaults give the network of the tutorials, 784-512-256-1 for `(1, 28, 28)`. The first
+    hidden layer has no norm but `spectral` and `weight`, which are on every layer.
+
+    Raises ValueError for an unknown `norm`, and for instance norm (see `layers.normalization`).
+    """
+    check_norm(norm)
+    sizes = [math.prod(sample_shape) + (num_classes or 0), *hidden]
+    layers = nn.Sequential(
+        *_hidden_layers(sizes, norm),
+        nn.Linear(sizes[-1], 1),
+    )
+    return constrain(Critic(join_flat, layers, sample_shape, num_classes), norm)
+
+
+def _hidden_layers(sizes: Sequence[int], norm: str) -> list[nn.Module]:
+    layers: list[nn.Module] = []
+    for i, (inputs, outputs) in enumerate(pairwise(sizes)):
+        layers.append(nn.Linear(inputs, outputs))
+        if i > 0:
+            layers += normalization(norm, outputs, flat=True)
+        layers.append(nn.LeakyReLU(0.2))
+    return layers
