@@ -5,11 +5,13 @@ state = algorithm.init(seed=0)
 state, info = algorithm.step(state, batch, algorithm.noise(seed=0, round_index=0, batch_size=64))
 """
 
+from fgan import data, losses, measures, models, penalties, tree
 from fgan.algorithm import Algorithm
 from fgan.compile import compile
 from fgan.network import Network, make_functional
 from fgan.optim import adam, rmsprop, sgd
 from fgan.recipes import gan, wgan, wgan_div, wgan_gp
+from fgan.train import train
 from fgan.types import Batch, GANInfo, GANState, Noise
 
 __all__ = [
@@ -21,10 +23,17 @@ __all__ = [
     "Noise",
     "adam",
     "compile",
+    "data",
     "gan",
+    "losses",
     "make_functional",
+    "measures",
+    "models",
+    "penalties",
     "rmsprop",
     "sgd",
+    "train",
+    "tree",
     "wgan",
     "wgan_div",
     "wgan_gp",

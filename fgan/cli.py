@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from rich.console import Console
 
-import fgan
 from fgan import checkpoint, pictures
 from fgan.algorithm import Algorithm
+from fgan.compile import compile as compiled
 from fgan.config import MODELS, RECIPES, Config, Run
 from fgan.data import NAMES, DataSet, load
 from fgan.penalties import SAMPLE_AT
@@ -58,7 +58,7 @@ def train_command(
     run = Run(config, data.sample_shape, data.class_names)
     algorithm = run.build(target)
     if target.type == "cuda" if compile is None else compile:
-        algorithm = fgan.compile(algorithm)
+        algorithm = compiled(algorithm)
     _greet(console, run, data, algorithm, out, target)
     state = train(
         algorithm,
@@ -176,7 +176,9 @@ def _greet(
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="fgan", description=fgan.__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="fgan", description="Train GANs as pure functions and draw from them."
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     add = commands.add_parser("train", help="train a GAN").add_argument

@@ -17,7 +17,6 @@ from torch.func import vmap
 
 from fgan import tree
 from fgan.algorithm import Algorithm
-from fgan.graphs import DropZeros
 from fgan.types import Batch, CriticInfo, GANInfo, GANState, GeneratorInfo, Noise, Player, Tensors
 
 
@@ -36,6 +35,8 @@ def compile(algorithm: Algorithm, donate: bool = True, backend: str = "inductor"
     def program(function: Callable[..., Any]) -> Callable[..., Any]:
         options: dict[str, Any] = {}
         if backend == "inductor":
+            from fgan.graphs import DropZeros  # brings the whole compiler in, seconds of it
+
             options["options"] = {"joint_custom_pre_pass": DropZeros()}
         return torch.compile(function, fullgraph=True, dynamic=False, backend=backend, **options)
 

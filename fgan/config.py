@@ -159,7 +159,7 @@ class Run:
 # and a run from the command line should show something within minutes.
 _OPTIMIZERS: dict[str, tuple[float, Callable[[float], Optimizer]]] = {
     "gan": (1e-3, partial(adam, betas=(0.5, 0.999))),
-    "wgan": (5e-4, rmsprop),
+    "wgan": (1e-3, rmsprop),
     "wgan-gp": (1e-3, partial(adam, betas=(0.0, 0.9))),
     "wgan-div": (1e-3, partial(adam, betas=(0.5, 0.999))),
 }
