@@ -186,7 +186,7 @@ def adversarial(
                 penalty_mean = penalty(
                     lambda x, *c: critic_at(x, *c)[0], points.samples, conditions=points.conditions
                 ).mean()
-            loss = adversarial_loss + penalty_weight * penalty_mean
+            loss = adversarial_loss + tree.like(penalty_weight, penalty_mean) * penalty_mean
             estimate = distance(adversarial_loss)
             figures = estimate, penalty_mean, real_scores.mean(), fake_scores.mean()
             return loss, (new_buffers, figures)
@@ -232,7 +232,11 @@ def adversarial(
         draw: Callable[..., Tensor] | None = None,
     ) -> Step:
         def step(state: GANState, batch: Batch, noise: Noise) -> tuple[GANState, GANInfo]:
-            updates = check_round(batch, noise, update)
+            updates = check_round(batch, noise, latent_size)
+            if update == "simultaneous" and updates != 1:
+                raise ValueError(
+                    f"a simultaneous round has one critic update, and batch.real {updates}"
+                )
             fake = draw(state, noise.critic_latent, batch.condition) if draw else None
             conditions = [None] * updates if batch.condition is None else batch.condition
             generator_input = (

@@ -33,7 +33,7 @@ def check_samples(real: Tensor, fake: Tensor) -> None:
         )
 
 
-def check_round(batch: Batch, noise: Noise, update: str) -> int:
+def check_round(batch: Batch, noise: Noise, latent_dim: int) -> int:
     """The number of critic updates in the round."""
     lead = tuple(batch.real.shape[:2])
     for name, tensor in [
@@ -46,10 +46,17 @@ def check_round(batch: Batch, noise: Noise, update: str) -> int:
                 f"batch.real begins with [n_critic, B] = {list(lead)}, and {name} with "
                 f"{list(tensor.shape[:2])}"
             )
+    for name, latent in [
+        ("noise.critic_latent", noise.critic_latent),
+        ("noise.generator_latent", noise.generator_latent),
+    ]:
+        if tuple(latent.shape[-2:]) != (lead[1], latent_dim):
+            raise ValueError(
+                f"{name} ends with [B, latent_dim] = {[lead[1], latent_dim]}, and it is "
+                f"{list(latent.shape)}"
+            )
     if lead[0] < 1:
         raise ValueError("a round needs at least one critic update, and batch.real holds none")
-    if update == "simultaneous" and lead[0] != 1:
-        raise ValueError(f"a simultaneous round has one critic update, and batch.real {lead[0]}")
     return lead[0]
 
 

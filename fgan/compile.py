@@ -17,16 +17,19 @@ from torch.func import vmap
 
 from fgan import tree
 from fgan.algorithm import Algorithm
+from fgan.checks import check_round
 from fgan.types import Batch, CriticInfo, GANInfo, GANState, GeneratorInfo, Noise, Player, Tensors
 
 
-def compile(algorithm: Algorithm, donate: bool = True, backend: str = "inductor") -> Algorithm:
+def compile(
+    algorithm: Algorithm, donate: bool = True, backend: str | Callable[..., Any] = "inductor"
+) -> Algorithm:
     """The same algorithm with a compiled `step`.
 
     donate: the new state takes the memory of the old one, so there is never a second copy of
         parameters and moments. The state that was passed in is spent, and any use of it raises
         RuntimeError. With `donate=False` the step stays pure.
-    backend: torch.compile's; "aot_eager" traces without generating code.
+    backend: torch.compile's, by name or as a function; "aot_eager" traces and generates no code.
 
     The compiled step equals the eager one up to the rounding of reordered sums. It compiles at the
     first call, and again only when shapes change.
@@ -100,6 +103,7 @@ def compile(algorithm: Algorithm, donate: bool = True, backend: str = "inductor"
     play = algorithm.play(critic_update, generator_update, draw)
 
     def step(state: GANState, batch: Batch, noise: Noise) -> tuple[GANState, GANInfo]:
+        check_round(batch, noise, algorithm.latent_dim)  # a refused round leaves the state alone
         return play(_claimed(state) if donate else state, batch, noise)
 
     return algorithm._replace(step=step)

@@ -50,10 +50,8 @@ def make_functional(module: nn.Module) -> Network:
     without trainable parameters.
     """
     _refuse_impure(module)
-    # The networks' own tensors are never read, so they hold shapes alone and take no memory.
-    frames = {
-        training: copy.deepcopy(module).to("meta").train(training) for training in (True, False)
-    }
+    # The frames' own tensors are never read, so they hold shapes alone and take no memory.
+    frames = {training: _copied(module, "meta").train(training) for training in (True, False)}
     name = type(module).__name__
     fewest, most = _arity(module)
 
@@ -68,7 +66,8 @@ def make_functional(module: nn.Module) -> Network:
             )
         # BatchNorm and its like write into the buffers they are handed; a clone takes the ink.
         tensors = params | {key: buffer.clone() for key, buffer in buffers.items()}
-        output = functional_call(frames[training], tensors, inputs)
+        # And so does a first layer that works in place.
+        output = functional_call(frames[training], tensors, tuple(x.clone() for x in inputs))
         return output, {key: tensors[key] for key in buffers}
 
     return Network(apply, *parameters_and_buffers(module))
@@ -93,14 +92,13 @@ def reinitialized(module: nn.Module, seed: int) -> nn.Module:
     Raises ValueError for a layer that holds parameters which neither it nor a module around it can
     reset.
     """
-    fresh = copy.deepcopy(module)
-    devices = {key: tensor.device for key, tensor in fresh.state_dict(keep_vars=True).items()}
-    fresh = fresh.to("cpu")
+    homes = [tensor.device for tensor in _tensors_of(module)]
+    fresh = _copied(module, "cpu")
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed % 2**64)
         _reset(fresh, "", covered=False)
-    for key, tensor in fresh.state_dict(keep_vars=True).items():
-        tensor.data = tensor.data.to(devices[key])
+    for tensor, home in zip(_tensors_of(fresh), homes, strict=True):
+        tensor.data = tensor.data.to(home)
     return fresh
 
 
@@ -144,10 +142,25 @@ ALTERNATIVES = (
 )
 
 
+def _copied(module: nn.Module, device: str) -> nn.Module:
+    """A deep copy with its tensors on `device`; tensors that are shared within it stay shared."""
+    moved: dict[int, Any] = {}
+    for parameter in module.parameters():
+        value = parameter.detach().to(device, copy=True)
+        moved[id(parameter)] = nn.Parameter(value, parameter.requires_grad)
+    moved |= {id(buffer): buffer.detach().to(device, copy=True) for buffer in module.buffers()}
+    return copy.deepcopy(module, moved)
+
+
+def _tensors_of(module: nn.Module) -> list[Tensor]:
+    return [*module.parameters(), *module.buffers()]
+
+
 def _refuse_impure(module: nn.Module) -> None:
     for key, layer in module.named_modules():
         where = f"layer {key!r} ({type(layer).__name__})"
-        random = isinstance(layer, _DropoutNd) and layer.p > 0
+        rate = layer.p if isinstance(layer, _DropoutNd) else getattr(layer, "dropout", 0)
+        random = isinstance(rate, float | int) and rate > 0  # attention and RNNs have the number
         if random or isinstance(layer, nn.RReLU | nn.FractionalMaxPool2d | nn.FractionalMaxPool3d):
             raise ValueError(
                 f"{where} draws random numbers in the forward pass, so it cannot be pure. "

@@ -74,7 +74,7 @@ def sgd(lr: Rate, momentum: float = 0.0) -> Optimizer:
         velocity = state.momentum
         if momentum:
             direction = velocity = tree.map(lambda m, g: momentum * m + g, velocity, gradients)
-        new_params = tree.map(lambda p, d: p - _like(rate, p) * d, params, direction)
+        new_params = tree.map(lambda p, d: p - tree.like(rate, p) * d, params, direction)
         return new_params, SGDState(state.updates + 1, velocity)
 
     return Optimizer(init, update)
@@ -98,7 +98,7 @@ def rmsprop(lr: Rate, alpha: float = 0.99, eps: float = 1e-8) -> Optimizer:
         rate = _rate(lr, state.updates)
         square = tree.map(lambda v, g: alpha * v + (1 - alpha) * g * g, state.square, gradients)
         new_params = tree.map(
-            lambda p, g, v: p - _like(rate, p) * g / (v.sqrt() + eps), params, gradients, square
+            lambda p, g, v: p - tree.like(rate, p) * g / (v.sqrt() + eps), params, gradients, square
         )
         return new_params, RMSpropState(state.updates + 1, square)
 
@@ -132,7 +132,7 @@ def adam(lr: Rate, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8)
         square = tree.map(lambda v, g: beta2 * v + (1 - beta2) * g * g, state.square, gradients)
         new_params = tree.map(
             lambda p, m, v: (
-                p - _like(step_size, p) * m / (v.sqrt() / _like(root_correction, p) + eps)
+                p - tree.like(step_size, p) * m / (v.sqrt() / tree.like(root_correction, p) + eps)
             ),
             params,
             mean,
@@ -168,11 +168,6 @@ def _zero_count(params: Params) -> Tensor:
 
 def _rate(lr: Rate, count: Tensor) -> float | Tensor:
     return lr if isinstance(lr, float | int | Tensor) else lr(count)
-
-
-def _like(scalar: float | Tensor, param: Tensor) -> float | Tensor:
-    """A 0-d float64 tensor would promote a 0-d float32 parameter: bring it to the same dtype."""
-    return scalar.to(param.dtype) if isinstance(scalar, Tensor) else scalar
 
 
 def _check_rate(lr: Rate) -> None:

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.func import grad, vmap
 
+from fgan import tree
+
 Critic = Callable[..., Tensor]
 """Maps samples [B, ...], and conditions [B, ...] if there are any, to scores [B]."""
 InputGradients = Callable[..., Tensor]
@@ -63,7 +65,8 @@ def gradient_penalty(
     With `one_sided`, max(0, ‖∇D(x)‖₂ - target)². Gulrajani et al. 2017 (arXiv 1704.00028), eq. 3
     and section 4, with x at random interpolates (`interpolate`).
     """
-    excess = gradient_norms(gradients(critic, x, *conditions)) - target
+    norms = gradient_norms(gradients(critic, x, *conditions))
+    excess = norms - tree.like(target, norms)
     return torch.square(torch.relu(excess) if one_sided else excess)
 
 
@@ -80,7 +83,8 @@ def w_divergence_penalty(
 
     Wu et al. 2018 (arXiv 1712.01026), the second term of eq. 5 for x ~ Pu.
     """
-    return k * gradient_norms(gradients(critic, x, *conditions)) ** p
+    norms = gradient_norms(gradients(critic, x, *conditions))
+    return tree.like(k, norms) * norms ** tree.like(p, norms)
 
 
 def zero_centered_penalty(

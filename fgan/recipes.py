@@ -14,12 +14,11 @@ Shared keywords: `n_critic` (a number, or a schedule such as `critic_warmup()`),
 from collections.abc import Callable
 from functools import partial
 from math import log
-from typing import TypedDict, Unpack
+from typing import Any, TypedDict, Unpack
 
-import torch
 from torch import Tensor, nn
 
-from fgan import losses
+from fgan import losses, tree
 from fgan.algorithm import Algorithm, adversarial
 from fgan.optim import Optimizer, adam, rmsprop
 from fgan.penalties import batched_input_gradients, gradient_penalty, w_divergence_penalty
@@ -190,8 +189,12 @@ def wgan_div(
 
 def clip_parameters(params: Tensors, bound: float | Tensor) -> Tensors:
     """Each parameter clamped to [-bound, bound], as new tensors (Arjovsky et al. 2017, alg. 1)."""
-    # torch's stubs know numbers or tensors as bounds, but not their union.
-    return {name: torch.clamp(p, -bound, bound) for name, p in params.items()}  # type: ignore[arg-type]
+
+    def clip(param: Tensor) -> Tensor:
+        limit: Any = tree.like(bound, param)  # torch's stubs lack the union of number and tensor
+        return param.clamp(-limit, limit)
+
+    return {name: clip(param) for name, param in params.items()}
 
 
 def critic_warmup(

@@ -52,10 +52,10 @@ def stack(trees: Sequence[Tree]) -> Tree:
 
 def unstack(tree: Tree) -> list[Tree]:
     """The inverse of `stack`."""
-    members = {leaf.shape[0] for leaf in leaves(tree)}
-    if len(members) != 1:
-        raise ValueError(f"the leaves do not share one leading axis: {sorted(members)}")
-    return [map(lambda leaf, i=i: leaf[i], tree) for i in range(members.pop())]
+    members = {tuple(leaf.shape[:1]) for leaf in leaves(tree)}
+    if len(members) != 1 or members == {()}:
+        raise ValueError("the leaves do not share one leading axis, so this is no population")
+    return [map(lambda leaf, i=i: leaf[i], tree) for i in range(*members.pop())]
 
 
 def clone(tree: Tree) -> Tree:
@@ -68,6 +68,14 @@ def norm(tree: Tree) -> Tensor:
     return torch.linalg.vector_norm(
         torch.stack([torch.linalg.vector_norm(leaf) for leaf in leaves(tree)])
     )
+
+
+def like(scalar: float | Tensor, tensor: Tensor) -> float | Tensor:
+    """A hyper-parameter in the dtype of the tensor it is about to meet.
+
+    A 0-d float64 tensor would promote a 0-d float32 one, and any float32 one once it is vmapped.
+    """
+    return scalar.to(tensor.dtype) if isinstance(scalar, Tensor) else scalar
 
 
 def lerp(start: Tree, end: Tree, weight: float | Tensor) -> Tree:

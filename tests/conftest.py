@@ -1,0 +1,29 @@
+"""Fixtures that several test files share; the modules themselves are in `networks.py`."""
+
+import pytest
+import torch
+from networks import RECIPES, pair
+
+
+@pytest.fixture(params=list(RECIPES))
+def recipe(request):
+    """Every recipe, one test each."""
+    return RECIPES[request.param]
+
+
+@pytest.fixture(params=[False, True], ids=["plain", "conditional"])
+def conditional(request):
+    """Without labels, and with them."""
+    return request.param
+
+
+@pytest.fixture(params=[torch.float32, torch.float64], ids=["float32", "float64"])
+def dtype(request):
+    """The dtypes that models are trained in."""
+    return request.param
+
+
+@pytest.fixture
+def normed_pair(conditional):
+    """A generator with BatchNorm, whose buffers move, and a plain critic; float64."""
+    return pair(conditional=conditional, norm=True)

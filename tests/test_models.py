@@ -1,0 +1,588 @@
+"""The example networks: shapes, labels, norms, and what the functional core asks of them."""
+
+import re
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call, grad, vmap
+from torch.nn.utils import parametrizations, parametrize
+
+from fgan.models import (
+    SpectralNorm,
+    conv_critic,
+    conv_generator,
+    mlp_critic,
+    mlp_generator,
+    one_hot,
+    resnet_critic,
+    resnet_generator,
+)
+from fgan.models.conv import LabelConv2d
+from fgan.models.layers import NORMS, Critic, Generator, UpsampleConv2d, join
+
+BATCH, CLASSES = 4, 5
+
+SHAPES = {"mlp": (3, 4, 5), "conv": (2, 28, 28), "resnet": (2, 32, 32)}
+CHOICES = [(kind, norm) for kind in SHAPES for norm in NORMS if (kind, norm) != ("mlp", "instance")]
+INDEPENDENT = [(kind, norm) for kind, norm in CHOICES if norm != "batch"]
+
+every_network = pytest.mark.parametrize(("kind", "norm"), CHOICES)
+every_independent_network = pytest.mark.parametrize(("kind", "norm"), INDEPENDENT)
+conditional_or_not = pytest.mark.parametrize("num_classes", [None, CLASSES])
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)
+
+
+def make_generator(kind: str, norm: str = "batch", num_classes: int | None = None) -> Generator:
+    """A small generator of the given kind in float64."""
+    shape = SHAPES[kind]
+    match kind:
+        case "mlp":
+            model = mlp_generator(shape, 6, num_classes, hidden=(16, 32), norm=norm)
+        case "conv":
+            model = conv_generator(shape, 6, num_classes, width=4, norm=norm)
+        case _:
+            model = resnet_generator(shape, 6, num_classes, width=8, norm=norm)
+    return model.double()
+
+
+def make_critic(kind: str, norm: str = "none", num_classes: int | None = None) -> Critic:
+    """A small critic of the given kind in float64."""
+    shape = SHAPES[kind]
+    match kind:
+        case "mlp":
+            model = mlp_critic(shape, num_classes, hidden=(32, 16), norm=norm)
+        case "conv":
+            model = conv_critic(shape, num_classes, width=4, norm=norm)
+        case _:
+            model = resnet_critic(shape, num_classes, width=8, norm=norm)
+    return model.double()
+
+
+def samples(kind: str, batch: int = BATCH) -> Tensor:
+    """Random critic inputs in float64."""
+    return torch.randn(batch, *SHAPES[kind], dtype=torch.float64)
+
+
+def labels(num_classes: int | None, batch: int = BATCH) -> list[Tensor]:
+    """The condition as further positional inputs: none, or one label tensor with all classes."""
+    return [] if num_classes is None else [torch.arange(batch) % num_classes]
+
+
+# --- shapes, types and ranges ---------------------------------------------------------------------
+
+
+@every_network
+@conditional_or_not
+def test_generator_shape(kind: str, norm: str, num_classes: int | None) -> None:
+    """Every generator maps latents [B, latent_dim] to images in [-1, 1] and knows its own shape."""
+    model = make_generator(kind, norm, num_classes)
+    images = model(torch.randn(BATCH, 6, dtype=torch.float64), *labels(num_classes))
+    assert images.shape == (BATCH, *SHAPES[kind])
+    assert images.dtype == torch.float64
+    assert images.abs().max() <= 1
+    assert (model.latent_dim, model.num_classes) == (6, num_classes)
+    assert model.sample_shape == SHAPES[kind]
+
+
+@every_network
+@conditional_or_not
+def test_critic_shape(kind: str, norm: str, num_classes: int | None) -> None:
+    """Every critic maps samples to unsquashed scores of shape [B] and knows its own shape."""
+    model = make_critic(kind, norm, num_classes)
+    scores = model(samples(kind), *labels(num_classes))
+    assert scores.shape == (BATCH,)
+    assert scores.dtype == torch.float64
+    assert model.num_classes == num_classes
+    assert model.sample_shape == SHAPES[kind]
+    assert not any(isinstance(layer, nn.Sigmoid | nn.Tanh) for layer in model.modules())
+    slopes = {layer.negative_slope for layer in model.modules() if isinstance(layer, nn.LeakyReLU)}
+    assert slopes == {0.2}
+
+
+@pytest.mark.parametrize("kind", SHAPES)
+def test_scores_are_unbounded(kind: str) -> None:
+    """A critic's scores grow with its last layer without limit, so nothing squashes them."""
+    model = make_critic(kind)
+    last = [layer for layer in model.modules() if isinstance(layer, nn.Linear)][-1]
+    before = model(x := samples(kind))
+    with torch.no_grad():
+        last.weight.mul_(1e6)
+        last.bias.mul_(1e6)
+    torch.testing.assert_close(model(x), before * 1e6)
+
+
+@pytest.mark.parametrize("shape", [(2,), (7, 3), (1, 28, 28), (3, 17, 23), (2, 3, 4, 5)])
+@conditional_or_not
+def test_mlp_takes_samples_of_any_rank(shape: tuple[int, ...], num_classes: int | None) -> None:
+    """The MLP pair works for points, matrices, odd images and volumes."""
+    generator = mlp_generator(shape, 3, num_classes, hidden=(8,))
+    critic = mlp_critic(shape, num_classes, hidden=())
+    fakes = generator(torch.randn(BATCH, 3), *labels(num_classes))
+    assert fakes.shape == (BATCH, *shape)
+    assert critic(fakes, *labels(num_classes)).shape == (BATCH,)
+
+
+@pytest.mark.parametrize(
+    ("shape", "output", "squashed"),
+    [
+        ((1, 5, 5), None, True),
+        ((2,), None, False),
+        ((2,), "tanh", True),
+        ((1, 5, 5), "linear", False),
+    ],
+)
+def test_mlp_output(shape: tuple[int, ...], output: str | None, squashed: bool) -> None:
+    """The MLP generator squashes images, not points, unless told otherwise."""
+    generator = mlp_generator(shape, 3, hidden=(8,), output=output)
+    assert any(isinstance(layer, nn.Tanh) for layer in generator.modules()) is squashed
+
+
+@pytest.mark.parametrize("size", [28, 32, 64])
+def test_conv_sizes(size: int) -> None:
+    """The conv pair takes all three image sizes and any number of channels."""
+    images = conv_generator((5, size, size), width=2)(torch.randn(2, 64))
+    assert images.shape == (2, 5, size, size)
+    assert conv_critic((5, size, size), width=2)(images).shape == (2,)
+
+
+@pytest.mark.parametrize("size", [32, 64, 128])
+def test_resnet_sizes(size: int) -> None:
+    """The residual pair takes powers of two from 32."""
+    images = resnet_generator((1, size, size), width=2)(torch.randn(2, 128))
+    assert images.shape == (2, 1, size, size)
+    assert resnet_critic((1, size, size), width=2)(images).shape == (2,)
+
+
+def test_mlp_defaults_are_the_tutorial_pair() -> None:
+    """The defaults are exactly the networks of benchmark workload 1, layer by layer."""
+
+    def describe(model: nn.Module) -> list[str]:
+        def name(layer: nn.Module) -> str:
+            if isinstance(layer, nn.Linear):
+                return f"{layer.in_features}-{layer.out_features}"
+            return type(layer).__name__
+
+        return [name(layer) for layer in model.layers]
+
+    act, norm = "LeakyReLU", "BatchNorm1d"
+    assert describe(mlp_generator((1, 28, 28))) == [
+        *("100-128", act),
+        *("128-256", norm, act),
+        *("256-512", norm, act),
+        *("512-1024", norm, act),
+        *("1024-784", "Tanh", "Rearrange"),
+    ]
+    assert describe(mlp_critic((1, 28, 28))) == ["784-512", act, "512-256", act, "256-1"]
+
+
+@pytest.mark.parametrize(("make", "channels"), [(conv_critic, [4, 8]), (resnet_critic, [8] * 8)])
+def test_first_and_last_layer_of_a_critic_have_no_norm(
+    make: Callable[..., Critic], channels: list[int]
+) -> None:
+    """Activations are normalised inside the critic only, never at the image or at the score."""
+    shape = (1, 32, 32) if make is conv_critic else (1, 64, 64)
+    width = 2 if make is conv_critic else 8
+    model = make(shape, width=width, norm="group")
+    norms = [layer for layer in model.modules() if isinstance(layer, nn.GroupNorm)]
+    assert [norm.num_channels for norm in norms] == channels
+
+
+@pytest.mark.parametrize("kind", SHAPES)
+@pytest.mark.parametrize("norm", ["spectral", "weight"])
+@pytest.mark.parametrize("make", [make_generator, make_critic])
+def test_weight_constraints_are_on_every_layer(
+    kind: str, norm: str, make: Callable[..., nn.Module]
+) -> None:
+    """Spectral and weight norm reparametrise every layer that has a weight."""
+    layers = [layer for layer in make(kind, norm, CLASSES).modules() if hasattr(layer, "weight")]
+    assert layers
+    assert all(parametrize.is_parametrized(layer, "weight") for layer in layers)
+
+
+@pytest.mark.parametrize("kind", SHAPES)
+def test_every_layer_can_be_reset(kind: str) -> None:
+    """Whatever holds parameters has a reset_parameters, which seeded initialisation calls."""
+    for model in (make_generator(kind), make_critic(kind, "group", CLASSES)):
+        for layer in model.modules():
+            if list(layer.parameters(recurse=False)):
+                assert callable(layer.reset_parameters)
+
+
+@pytest.mark.parametrize("kind", ["conv", "resnet"])
+def test_channels_last(kind: str) -> None:
+    """The memory format of the images changes nothing but rounding."""
+    model, x = make_critic(kind, "group", CLASSES), samples(kind)
+    expected = model(x, *labels(CLASSES))
+    model = model.to(memory_format=torch.channels_last)
+    actual = model(x.to(memory_format=torch.channels_last), *labels(CLASSES))
+    torch.testing.assert_close(actual, expected)
+
+
+# --- errors ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("make", "shape"),
+    [
+        (mlp_generator, (2,)),
+        (mlp_critic, (2,)),
+        (conv_generator, (1, 28, 28)),
+        (conv_critic, (1, 28, 28)),
+        (resnet_generator, (1, 32, 32)),
+        (resnet_critic, (1, 32, 32)),
+    ],
+)
+def test_unknown_norm(make: Callable[..., nn.Module], shape: tuple[int, ...]) -> None:
+    """An unknown norm is refused with the list of choices."""
+    with pytest.raises(ValueError, match=r"'batchnorm'.*none, batch, layer, group"):
+        make(shape, norm="batchnorm")
+
+
+@pytest.mark.parametrize("make", [mlp_generator, mlp_critic])
+def test_instance_norm_of_flat_features(make: Callable[..., nn.Module]) -> None:
+    """Instance norm in an MLP would make every feature zero, and is refused with alternatives."""
+    with pytest.raises(ValueError, match=r"zero.*norm='layer' or norm='group'"):
+        make((2,), norm="instance")
+
+
+def test_unknown_output() -> None:
+    """An unknown output of the MLP generator is refused with the choices."""
+    with pytest.raises(ValueError, match="tanh or linear"):
+        mlp_generator((2,), output="sigmoid")
+
+
+@pytest.mark.parametrize("make", [conv_generator, conv_critic])
+@pytest.mark.parametrize("shape", [(1, 27, 27), (1, 28, 32), (28, 28), (1, 128, 128)])
+def test_conv_refuses_other_sizes(make: Callable[..., nn.Module], shape: tuple[int, ...]) -> None:
+    """The conv pair names the networks that take the size that it does not."""
+    with pytest.raises(ValueError, match=r"28, 32 or 64.*resnet_generator.*mlp_generator"):
+        make(shape)
+
+
+@pytest.mark.parametrize("make", [resnet_generator, resnet_critic])
+@pytest.mark.parametrize("shape", [(1, 28, 28), (1, 16, 16), (1, 32, 64), (32,)])
+def test_resnet_refuses_other_sizes(make: Callable[..., nn.Module], shape: tuple[int, ...]) -> None:
+    """The residual pair names the networks that take the size that it does not."""
+    with pytest.raises(ValueError, match=r"power of two from 32.*conv_generator.*mlp_generator"):
+        make(shape)
+
+
+@pytest.mark.parametrize("kind", SHAPES)
+@pytest.mark.parametrize("make", [make_generator, make_critic])
+def test_wrong_input_shape(kind: str, make: Callable[..., nn.Module]) -> None:
+    """An input of another shape is refused with the expected and the given shape."""
+    model = make(kind)
+    inner = (6,) if isinstance(model, Generator) else SHAPES[kind]
+    expected = re.escape(f"[B, {', '.join(map(str, inner))}]")
+    for shape in [(BATCH, *inner[:-1], inner[-1] + 1), inner, (BATCH, *inner, 1), ()]:
+        with pytest.raises(ValueError, match=f"{expected}, got {re.escape(str(list(shape)))}"):
+            model(torch.zeros(shape, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("make", [make_generator, make_critic])
+def test_condition_missing_or_unasked_for(make: Callable[..., nn.Module]) -> None:
+    """A conditional model needs labels and an unconditional one takes none; both say what to do."""
+    size = (BATCH, 6) if make is make_generator else (BATCH, *SHAPES["mlp"])
+    x, y = torch.zeros(size, dtype=torch.float64), torch.zeros(BATCH, dtype=torch.int64)
+    with pytest.raises(ValueError, match=r"build the model with num_classes=\.\.\."):
+        make("mlp")(x, y)
+    with pytest.raises(ValueError, match=r"5 classes and needs labels.*num_classes=None"):
+        make("mlp", num_classes=CLASSES)(x)
+
+
+@pytest.mark.parametrize("kind", SHAPES)
+def test_labels_out_of_range_or_of_another_kind(kind: str) -> None:
+    """Labels that no class has, of another type or of another length are refused."""
+    model, x = make_critic(kind, num_classes=CLASSES), samples(kind)
+    with pytest.raises(ValueError, match="label 5 is outside the model's 5 classes"):
+        model(x, torch.tensor([0, 1, 5, 9]))
+    with pytest.raises(ValueError, match="label -1 is outside"):
+        model(x, torch.tensor([0, -1, 2, 3]))
+    for dtype in (torch.float32, torch.bool):
+        with pytest.raises(ValueError, match=f"integers.*{dtype}"):
+            model(x, torch.zeros(BATCH, dtype=dtype))
+    with pytest.raises(ValueError, match=r"expected labels \[4\], got \[4, 1\]"):
+        model(x, torch.zeros(BATCH, 1, dtype=torch.int64))
+
+
+# --- labels ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("integer", [torch.int64, torch.int32, torch.uint8])
+def test_one_hot(dtype: torch.dtype, integer: torch.dtype) -> None:
+    """one_hot equals torch's for every integer type, also under vmap and compiled."""
+    y = torch.tensor([[0, 4, 2], [1, 1, 3]])
+    expected = F.one_hot(y, CLASSES).to(dtype)
+    encode = torch.compile(one_hot, backend="eager", fullgraph=True)
+    for actual in (
+        one_hot(y.to(integer), CLASSES, dtype),
+        vmap(lambda label: one_hot(label, CLASSES, dtype))(y.to(integer)),
+        encode(y.to(integer), CLASSES, dtype),
+    ):
+        assert actual.dtype == dtype
+        assert torch.equal(actual, expected)
+
+
+@pytest.mark.parametrize("kind", SHAPES)
+@pytest.mark.parametrize("norm", ["none", "group", "spectral"])
+def test_labels_matter(kind: str, norm: str) -> None:
+    """Another label gives another sample and another score, and the same label the same."""
+    x, z = samples(kind), torch.randn(BATCH, 6, dtype=torch.float64)
+    y = torch.arange(BATCH)
+    changed = y.clone()
+    changed[1] = 4
+    for model, value in [
+        (make_generator(kind, norm, CLASSES).eval(), z),
+        (make_critic(kind, norm, CLASSES).eval(), x),
+    ]:
+        before, after = model(value, y), model(value, changed)
+        differs = (before != after).reshape(BATCH, -1).any(dim=1)
+        assert differs.tolist() == [False, True, False, False]
+
+
+@pytest.mark.parametrize("norm", ["none", "weight", "spectral"])
+def test_label_convolution_equals_constant_channels(norm: str) -> None:
+    """The shortcut through one plane per class is the convolution of the joined planes."""
+    stem = conv_critic((2, 28, 28), CLASSES, width=4, norm=norm).double().eval().stem
+    assert isinstance(stem, LabelConv2d)
+    x, label = samples("conv"), one_hot(torch.tensor([0, 3, 3, 4]), CLASSES, torch.float64)
+    joined = F.conv2d(join(x, label), stem.weight, stem.bias, stride=2, padding=1)
+    torch.testing.assert_close(stem(x, label), joined)
+    assert torch.equal(join(x, label)[1, 2:, 5, 6], label[1])
+
+
+def test_upsampling_convolution_equals_its_two_steps() -> None:
+    """The single transposed convolution is nearest-neighbour upsampling and a 3x3 convolution."""
+    layer, x = UpsampleConv2d(3, 5).double(), torch.randn(2, 3, 4, 6, dtype=torch.float64)
+    upsampled = F.interpolate(x, scale_factor=2, mode="nearest")
+    expected = F.conv2d(upsampled, layer.weight, layer.bias, padding=1)
+    torch.testing.assert_close(layer(x), expected)
+
+
+# --- samples stay alone ---------------------------------------------------------------------------
+
+
+@every_independent_network
+@conditional_or_not
+def test_critic_does_not_mix_samples(kind: str, norm: str, num_classes: int | None) -> None:
+    """Changing one sample changes its own score and no other: what a penalty per sample needs."""
+    model = make_critic(kind, norm, num_classes).eval()
+    x = samples(kind)
+    perturbed = x.clone()
+    perturbed[2] += torch.randn_like(x[2])
+    before, after = model(x, *labels(num_classes)), model(perturbed, *labels(num_classes))
+    others = torch.tensor([0, 1, 3])
+    torch.testing.assert_close(after[others], before[others], rtol=0, atol=1e-14)
+    assert (after[2] - before[2]).abs() > 1e-6
+
+
+@pytest.mark.parametrize("kind", SHAPES)
+def test_batch_norm_does_mix_samples(kind: str) -> None:
+    """The test above can fail: a critic with BatchNorm fails it."""
+    model, x = make_critic(kind, "batch"), samples(kind)
+    perturbed = x.clone()
+    perturbed[2] += 1
+    assert (model(perturbed) - model(x))[0].abs() > 1e-6
+
+
+@every_independent_network
+@conditional_or_not
+def test_per_sample_gradients(kind: str, norm: str, num_classes: int | None) -> None:
+    """vmap(grad) of the pure critic equals batched autograd.grad, first and second order."""
+    model = make_critic(kind, norm, num_classes).eval()
+    params, buffers = dict(model.named_parameters()), dict(model.named_buffers())
+    x, condition = samples(kind), labels(num_classes)
+
+    def score(params: dict[str, Tensor], x: Tensor, *condition: Tensor) -> Tensor:
+        one = (value[None] for value in (x, *condition))
+        return functional_call(model, (params, buffers), tuple(one))[0]
+
+    def penalty(params: dict[str, Tensor]) -> Tensor:
+        per_sample = vmap(grad(lambda x, *y: score(params, x, *y)))(x, *condition)
+        return (torch.linalg.vector_norm(per_sample.flatten(1), dim=1) - 1).square().mean()
+
+    actual = vmap(grad(score, argnums=1), in_dims=(None, 0, *[0] * len(condition)))
+    x.requires_grad_()
+    (expected,) = torch.autograd.grad(model(x, *condition).sum(), x, create_graph=True)
+    torch.testing.assert_close(actual(params, x.detach(), *condition), expected)
+
+    norms = torch.linalg.vector_norm(expected.flatten(1), dim=1)
+    second = torch.autograd.grad(
+        (norms - 1).square().mean(), list(params.values()), allow_unused=True
+    )
+    for key, by_vmap in grad(penalty)(params).items():
+        by_autograd = second[list(params).index(key)]
+        zero = torch.zeros_like(by_vmap)
+        torch.testing.assert_close(by_vmap, zero if by_autograd is None else by_autograd)
+
+
+# --- compilation ----------------------------------------------------------------------------------
+
+
+def test_compiled_critic_penalty() -> None:
+    """A conditional critic in training mode, with its penalty, compiles into one graph."""
+    model = make_critic("conv", "spectral", CLASSES)
+    params, buffers = dict(model.named_parameters()), dict(model.named_buffers())
+    x, (y,) = samples("conv"), labels(CLASSES)
+
+    def penalty(params: dict[str, Tensor]) -> Tensor:
+        def score(x: Tensor, y: Tensor) -> Tensor:
+            tensors = params | {key: buffer.clone() for key, buffer in buffers.items()}
+            return functional_call(model, tensors, (x[None], y[None]))[0]
+
+        per_sample = vmap(grad(score))(x, y)
+        return (torch.linalg.vector_norm(per_sample.flatten(1), dim=1) - 1).square().mean()
+
+    expected = grad(penalty)(params)
+    compiled = torch.compile(grad(penalty), backend="aot_eager", fullgraph=True)
+    torch.testing.assert_close(compiled(params), expected)
+
+
+@pytest.mark.parametrize(
+    ("kind", "norm"), [("mlp", "layer"), ("conv", "instance"), ("resnet", "weight")]
+)
+def test_compiled_critic(kind: str, norm: str) -> None:
+    """A conditional critic compiles into one graph."""
+    model, x = make_critic(kind, norm, CLASSES), samples(kind)
+    compiled = torch.compile(model, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(x, *labels(CLASSES)), model(x, *labels(CLASSES)))
+
+
+@pytest.mark.parametrize("kind", SHAPES)
+def test_compiled_generator(kind: str) -> None:
+    """A conditional generator compiles into one graph."""
+    model = make_generator(kind, num_classes=CLASSES).eval()
+    z = torch.randn(BATCH, 6, dtype=torch.float64)
+    compiled = torch.compile(model, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(z, *labels(CLASSES)), model(z, *labels(CLASSES)))
+
+
+# --- spectral norm --------------------------------------------------------------------------------
+
+
+def spectral(layer: nn.Module, dim: int = 0) -> nn.Module:
+    """`layer` with this library's spectral norm on its weight."""
+    norm = SpectralNorm(layer.weight.detach(), dim=dim)
+    return parametrize.register_parametrization(layer, "weight", norm)
+
+
+@pytest.mark.parametrize(
+    ("layer", "dim"),
+    [
+        (nn.Linear(7, 5), 0),
+        (nn.Conv2d(3, 6, 4), 0),
+        (nn.ConvTranspose2d(3, 6, 4), 1),
+    ],
+)
+def test_spectral_norm_divides_by_the_largest_singular_value(layer: nn.Module, dim: int) -> None:
+    """After enough power iterations the weight, rows along dim, has spectral norm 1."""
+    weight = layer.double().weight.detach().clone()
+    layer = spectral(layer, dim)
+    for _ in range(300):
+        layer.weight  # noqa: B018 - reading the weight runs the power iteration
+    sigma = torch.linalg.matrix_norm(weight.transpose(0, dim).flatten(1), ord=2)
+    torch.testing.assert_close(layer.weight, weight / sigma)
+
+
+@pytest.mark.parametrize(
+    ("layer", "dim"),
+    [(nn.Linear(7, 5), 0), (nn.Conv2d(3, 6, 4), 0), (nn.ConvTranspose2d(3, 6, 4), 1)],
+)
+def test_spectral_norm_equals_torch(layer: nn.Module, dim: int) -> None:
+    """From the same u and v, weights, buffers and gradients follow torch's own spectral norm."""
+    weight = layer.double().weight.detach()
+    ours = SpectralNorm(weight, n_power_iterations=2, dim=dim)
+    theirs = parametrizations._SpectralNorm(weight, n_power_iterations=2, dim=dim)
+    theirs.load_state_dict(ours.state_dict())
+    for training in (True, True, False):
+        results = []
+        for norm in (ours.train(training), theirs.train(training)):
+            leaf = weight.clone().requires_grad_()
+            out = norm(leaf)
+            (gradient,) = torch.autograd.grad(out.pow(3).sum(), leaf)
+            results.append((out, gradient, dict(norm.named_buffers())))
+        torch.testing.assert_close(results[0], results[1])
+
+
+def test_spectral_norm_iterates_in_training_mode_only() -> None:
+    """Evaluation leaves u and v as they are; training improves them."""
+    layer = spectral(nn.Linear(40, 30).double()).eval()
+    start = {key: buffer.clone() for key, buffer in layer.named_buffers()}
+    layer(torch.ones(1, 40, dtype=torch.float64))
+    assert all(torch.equal(buffer, start[key]) for key, buffer in layer.named_buffers())
+    layer.train()(torch.ones(1, 40, dtype=torch.float64))
+    assert not any(torch.equal(buffer, start[key]) for key, buffer in layer.named_buffers())
+
+
+def test_spectral_norm_survives_a_second_forward_pass() -> None:
+    """D(real) - D(fake) can be differentiated: the second pass does not spoil the first's graph."""
+    model = make_critic("mlp", "spectral").eval()
+    before = model(samples("mlp"))
+    model.train()
+    (before.sum() - model(samples("mlp")).sum()).backward()
+    assert all(torch.isfinite(parameter.grad).all() for parameter in model.parameters())
+
+
+def test_spectral_norm_takes_its_vectors_as_constants() -> None:
+    """A nested gradient taken while u and v move equals that of holding their new values."""
+    model = make_critic("mlp", "spectral")
+    params, buffers = dict(model.named_parameters()), dict(model.named_buffers())
+    start = {key: torch.randn_like(buffer) for key, buffer in buffers.items()}
+    x = samples("mlp")
+
+    def penalty(params: dict[str, Tensor], buffers: dict[str, Tensor]) -> Tensor:
+        def score(x: Tensor) -> Tensor:
+            moved = {key: buffer.clone() for key, buffer in buffers.items()}
+            return functional_call(model, params | moved, (x[None],))[0]
+
+        return vmap(grad(score))(x).square().sum()
+
+    while_moving = grad(penalty)(params, start)
+    moved = {key: buffer.clone() for key, buffer in start.items()}
+    functional_call(model, params | moved, (x,))
+    model.eval()
+    torch.testing.assert_close(while_moving, grad(penalty)(params, moved))
+
+
+def test_spectral_norm_batched_by_vmap() -> None:
+    """Runs stacked by vmap, with their weights and buffers, equal separate runs."""
+    models = [make_critic("conv", "spectral") for _ in range(3)]
+    params = [dict(model.named_parameters()) for model in models]
+    buffers = [dict(model.named_buffers()) for model in models]
+    x = samples("conv")
+
+    def step(params: dict[str, Tensor], buffers: dict[str, Tensor]) -> tuple[dict, dict]:
+        def loss(params: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+            new = {key: buffer.clone() for key, buffer in buffers.items()}
+            scores = functional_call(models[0], params | new, (x,))
+            slope = vmap(grad(lambda x: functional_call(models[0], params | new, (x[None],))[0]))
+            models[0].eval()
+            penalty = slope(x).square().sum()
+            models[0].train()
+            return scores.mean() + penalty, new
+
+        return grad(loss, has_aux=True)(params)
+
+    def stack(trees: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+        return {key: torch.stack([tree[key].detach() for tree in trees]) for key in trees[0]}
+
+    together = vmap(step)(stack(params), stack(buffers))
+    apart = [step(*run) for run in zip(params, buffers, strict=True)]
+    for i in range(2):
+        torch.testing.assert_close(together[i], stack([run[i] for run in apart]))
+    inner = "layers.1.parametrizations.weight.0._u"
+    assert not torch.equal(together[1][inner], stack(buffers)[inner])
+
+
+def test_spectral_norm_refuses_vectors() -> None:
+    """A weight with one axis has no singular values, and is refused."""
+    with pytest.raises(ValueError, match=r"2 or more axes.*\[5\]"):
+        SpectralNorm(torch.ones(5))

@@ -1,0 +1,294 @@
+"""Modules as pure functions: equal to the module, deaf to it, and honest about their buffers."""
+
+import copy
+
+import pytest
+import torch
+from networks import (
+    Critic,
+    Generator,
+    Labelled,
+    Plain,
+    assert_close,
+    assert_identical,
+    make,
+    unchanged,
+)
+from torch import nn
+from torch.nn.utils.parametrizations import spectral_norm, weight_norm
+
+import fgan
+from fgan.network import (
+    batch_dependence,
+    check_batch_independent,
+    mixing_layers,
+    parameters_and_buffers,
+)
+
+
+class Tied(nn.Module):
+    """Two layers that share one weight."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 4), nn.Linear(4, 4)
+        self.second.weight = self.first.weight
+
+    def forward(self, x):
+        return self.second(torch.tanh(self.first(x)))
+
+
+class Counting(nn.Module):
+    """Assigns a new buffer where others write into the old one, and has a non-persistent one."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+        self.register_buffer("calls", torch.zeros(()))
+        self.register_buffer("scale", torch.tensor(2.0), persistent=False)
+
+    def forward(self, x):
+        if self.training:
+            self.calls = self.calls + 1
+        return self.layer(x) * self.scale + self.calls
+
+
+class PartlyFrozen(nn.Sequential):
+    """The first layer does not train."""
+
+    def __init__(self):
+        super().__init__(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 1))
+        self[0].requires_grad_(False)
+
+
+def stack_of(*layers):
+    """Layers that map [B, 4] to [B, 4] as one module."""
+    return lambda: nn.Sequential(nn.Linear(4, 4), *(build() for build in layers))
+
+
+MODULES = {
+    "plain": stack_of(nn.Tanh),
+    "BatchNorm": stack_of(lambda: nn.BatchNorm1d(4), nn.Tanh),
+    "BatchNorm without statistics": stack_of(lambda: nn.BatchNorm1d(4, track_running_stats=False)),
+    "LayerNorm": stack_of(lambda: nn.LayerNorm(4)),
+    "GroupNorm": stack_of(lambda: nn.GroupNorm(2, 4)),
+    "InstanceNorm with statistics": lambda: nn.Sequential(
+        nn.Unflatten(1, (2, 2)), nn.InstanceNorm1d(2, affine=True, track_running_stats=True)
+    ),
+    "spectral norm": stack_of(lambda: spectral_norm(nn.Linear(4, 4))),
+    "weight norm": stack_of(lambda: weight_norm(nn.Linear(4, 4))),
+    "tied": Tied,
+    "buffer assigned": Counting,
+    "frozen": PartlyFrozen,
+    "in place": stack_of(lambda: nn.ReLU(inplace=True)),
+}
+
+
+@pytest.fixture(params=list(MODULES))
+def module(request):
+    """Every kind of module, float64, its statistics moved off their start."""
+    built = make(MODULES[request.param])
+    built(samples(9))
+    return built
+
+
+def samples(seed=0):
+    """[5, 4] of random numbers."""
+    source = torch.Generator().manual_seed(seed)
+    return torch.randn(5, 4, generator=source, dtype=torch.float64)
+
+
+def held(module):
+    """All tensors in the module by name."""
+    return dict(module.named_parameters()) | dict(module.named_buffers())
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
+def test_apply_equals_the_module(module, training):
+    """Output and new buffers are the module's own over three calls, and nothing is written to."""
+    network, twin = fgan.make_functional(module), copy.deepcopy(module).train(training)
+    buffers = network.buffers
+    for seed in range(3):
+        x = samples(seed)
+        with unchanged(network.params, buffers, x):
+            output, new_buffers = network.apply(network.params, buffers, x, training=training)
+        assert_identical(output, twin(x).detach())
+        now = held(twin)
+        assert_identical(new_buffers, {key: now[key].detach() for key in buffers})
+        buffers = new_buffers
+
+
+def test_training_is_the_default(module):
+    """Without `training=`, apply runs in training mode, whatever mode the module was in."""
+    for mode in (True, False):
+        network = fgan.make_functional(module.train(mode))
+        arguments = network.params, network.buffers, samples()
+        assert_identical(network.apply(*arguments), network.apply(*arguments, training=True))
+
+
+def test_every_tensor_is_either_a_parameter_or_a_buffer(module):
+    """Trainable parameters are params, frozen ones and buffers are buffers, copied and detached."""
+    network = fgan.make_functional(module)
+    trained = {key for key, p in module.named_parameters() if p.requires_grad}
+    assert set(network.params) == trained
+    assert set(network.buffers) == set(held(module)) - trained
+    both = network.params | network.buffers
+    assert_identical(both, {key: held(module)[key].detach() for key in both})
+    assert not any(tensor.requires_grad for tensor in both.values())
+    places = {tensor.data_ptr() for tensor in held(module).values()}
+    assert not places & {tensor.data_ptr() for tensor in both.values()}
+
+
+def test_the_module_is_left_as_it_was(module):
+    """Flags, objects, bits, gradients and the global generators survive building and applying."""
+    list(module.modules())[-1].eval()
+    flags = [layer.training for layer in module.modules()]
+    objects = {key: id(tensor) for key, tensor in held(module).items()}
+    with unchanged(held(module)):
+        network = fgan.make_functional(module)
+        network.apply(network.params, network.buffers, samples())
+        network.apply(network.params, network.buffers, samples(), training=False)
+    assert [layer.training for layer in module.modules()] == flags
+    assert {key: id(tensor) for key, tensor in held(module).items()} == objects
+    assert all(parameter.grad is None for parameter in module.parameters())
+
+
+def test_later_changes_do_not_reach_the_network(module):
+    """Neither new values, nor another mode, nor another forward changes what was made."""
+    network = fgan.make_functional(module)
+    arguments = network.params, network.buffers, samples()
+    before = network.apply(*arguments)
+    for tensor in held(module).values():
+        tensor.data.fill_(7)
+    module.eval()
+    module.forward = lambda x: x
+    for layer in module.children():
+        layer.forward = lambda x: x * 0
+    assert_identical(network.apply(*arguments), before)
+
+
+def test_applying_depends_on_the_tensors_given(module):
+    """Other parameters give another output: none is read from the module behind."""
+    network = fgan.make_functional(module)
+    baseline, _ = network.apply(network.params, network.buffers, samples())
+    for name, value in network.params.items():
+        other = network.params | {name: value + 0.5 * torch.rand_like(value)}
+        output, _ = network.apply(other, network.buffers, samples())
+        assert not torch.equal(output, baseline), name
+
+
+def test_output_carries_no_graph(module):
+    """Nothing that comes out asks for gradients when nothing that went in does."""
+    network = fgan.make_functional(module)
+    output, buffers = network.apply(network.params, network.buffers, samples())
+    assert not any(tensor.requires_grad for tensor in (output, *buffers.values()))
+
+
+def test_inputs_survive_a_first_layer_that_works_in_place():
+    """A user's batch is not overwritten by the user's `ReLU(inplace=True)`."""
+    network = fgan.make_functional(make(lambda: nn.Sequential(nn.ReLU(True), nn.Linear(4, 1))))
+    x = samples()
+    with unchanged(x):
+        network.apply(network.params, network.buffers, x)
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: nn.Dropout(0.1), "'1' .Dropout.*random"),
+        (lambda: nn.AlphaDropout(0.1), "'1' .AlphaDropout.*random"),
+        (nn.RReLU, "'1' .RReLU.*random"),
+        (lambda: nn.LazyLinear(3), "'1' .LazyLinear.*run the module once"),
+        (lambda: nn.utils.spectral_norm(nn.Linear(4, 4)), "'1' .Linear.*parametrizations"),
+        (lambda: nn.MultiheadAttention(4, 2, dropout=0.1), "'1' .MultiheadAttention.*random"),
+        (lambda: nn.LSTM(4, 4, num_layers=2, dropout=0.1), "'1' .LSTM.*random"),
+    ],
+    ids=["Dropout", "AlphaDropout", "RReLU", "lazy", "old spectral norm", "attention", "LSTM"],
+)
+@pytest.mark.filterwarnings("ignore:.*is deprecated:FutureWarning")
+def test_impure_layers_are_refused_by_name(build, message):
+    """A layer that draws random numbers, has no shapes, or hides state is named, with a way out."""
+    with pytest.raises(ValueError, match=message):
+        fgan.make_functional(nn.Sequential(nn.Linear(4, 4), build()))
+
+
+def test_dropout_that_never_drops_is_accepted():
+    """`Dropout(0)` draws nothing, so a configurable model may keep it."""
+    fgan.make_functional(stack_of(lambda: nn.Dropout(0.0))())
+
+
+@pytest.mark.parametrize("build", [nn.Tanh, lambda: nn.Linear(2, 2).requires_grad_(False)])
+def test_nothing_to_train_is_refused(build):
+    """A module without trainable parameters is named."""
+    with pytest.raises(ValueError, match="no trainable parameters"):
+        fgan.make_functional(build())
+
+
+@pytest.mark.parametrize(
+    ("wrap", "count"), [(Plain, 0), (Plain, 2), (Labelled, 1), (Labelled, 3)], ids=str
+)
+def test_wrong_number_of_inputs_is_refused(wrap, count):
+    """A condition too many or too few is an error that speaks of conditions."""
+    network = fgan.make_functional(make(lambda: wrap(Critic(conditional=wrap is Labelled))))
+    takes = "1 input," if wrap is Plain else "2 inputs"
+    with pytest.raises(ValueError, match=f"{takes}.*{count} were given.*condition"):
+        network.apply(network.params, network.buffers, *[torch.zeros(2, 2)] * count)
+
+
+def critic_of(**options):
+    """An MLP critic as a function of samples [5, 4] alone, in training mode."""
+    network = fgan.make_functional(make(Critic, (4,), **options))
+    return lambda x: network.apply(network.params, network.buffers, x)[0].squeeze(1)
+
+
+@pytest.mark.parametrize("norm", [None, "layer", "spectral", "weight"])
+def test_batch_dependence_is_diagonal_without_batch_norm(norm):
+    """Each score depends on its own sample, by its gradient's norm, and on no other at all."""
+    critic, x = critic_of(norm=norm), samples()
+    matrix = batch_dependence(critic, x)
+    own = x.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(critic(own).sum(), own)
+    assert_close(matrix, torch.diag(slope.pow(2).sum(1).sqrt()), atol=1e-14)
+    assert (matrix.diagonal() > 0).all()
+    check_batch_independent(critic, x)
+
+
+def test_batch_dependence_is_full_under_batch_norm():
+    """BatchNorm makes every score depend on every sample."""
+    assert (batch_dependence(critic_of(norm="batch"), samples()) > 0).all()
+    with pytest.raises(ValueError, match=r"mixes samples.*LayerNorm"):
+        check_batch_independent(critic_of(norm="batch"), samples())
+
+
+def test_the_mixed_pair_is_named():
+    """The error says which score depends on which sample, in that order."""
+
+    def critic(x):
+        scores = x.sum(dim=1)
+        return scores + torch.stack([x[0, 0] * 0] * 3 + [x[1, 2] * 3.0] + [x[0, 0] * 0])
+
+    with pytest.raises(ValueError, match=r"sample 3 depends on sample 1 .*= 3"):
+        check_batch_independent(critic, samples())
+
+
+@pytest.mark.parametrize("shape", [(5,), (1, 4)])
+def test_the_numeric_check_needs_two_samples(shape):
+    """One sample cannot be mixed with another, so it proves nothing."""
+    with pytest.raises(ValueError, match="B ≥ 2"):
+        check_batch_independent(critic_of(), torch.zeros(shape, dtype=torch.float64))
+
+
+def test_mixing_layers_names_the_batch_norm_family():
+    """All of BatchNorm's family, with or without statistics, and nothing else."""
+    mixing = {"a": nn.BatchNorm1d(2), "b": nn.BatchNorm2d(2, track_running_stats=False)}
+    mixing["c"] = nn.Sequential(nn.SyncBatchNorm(2), nn.BatchNorm3d(2))
+    harmless = {"d": nn.LayerNorm(2), "e": nn.GroupNorm(1, 2), "f": nn.InstanceNorm2d(2)}
+    module = nn.ModuleDict(mixing | harmless | {"g": spectral_norm(nn.Linear(2, 2))})
+    assert mixing_layers(module) == ["a", "b", "c.0", "c.1"]
+
+
+def test_parameters_and_buffers_of_a_generator():
+    """Keys are the module's own names."""
+    params, buffers = parameters_and_buffers(make(Generator, norm=True))
+    assert {"first.weight", "norm.weight", "last.bias"} < set(params)
+    assert set(buffers) == {"norm.running_mean", "norm.running_var", "norm.num_batches_tracked"}
