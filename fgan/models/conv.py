@@ -9,7 +9,15 @@ from einops import einsum, rearrange
 from einops.layers.torch import Rearrange
 from torch import Tensor, nn
 
-from fgan.models.layers import Critic, Generator, check_norm, constrain, normalization, unflatten
+from fgan.models.layers import (
+    Critic,
+    Generator,
+    UpsampleConv2d,
+    check_norm,
+    constrain,
+    normalization,
+    unflatten,
+)
 
 # How often each image size is halved: 28-14-7, 32-16-8-4, 64-32-16-8-4.
 _STAGES = {28: 2, 32: 3, 64: 4}
@@ -38,10 +46,7 @@ def conv_generator(
         unflatten(start),
     ]
     for inputs, outputs in pairwise([*widths, channels]):
-        # A kernel of twice the stride overlaps evenly, which leaves no checkerboard (Odena 2016),
-        # and takes 4 products per output where upsampling and a 3x3 kernel take 9.
-        upsample = nn.ConvTranspose2d(inputs, outputs, kernel_size=4, stride=2, padding=1)
-        layers += [*normalization(norm, inputs), nn.ReLU(), upsample]
+        layers += [*normalization(norm, inputs), nn.ReLU(), UpsampleConv2d(inputs, outputs)]
     model = Generator(nn.Sequential(*layers, nn.Tanh()), image_shape, latent_dim, num_classes)
     return constrain(model, norm)
 
@@ -49,7 +54,7 @@ def conv_generator(
 def conv_critic(
     image_shape: Sequence[int],
     num_classes: int | None = None,
-    width: int = 32,
+    width: int = 16,
     norm: str = "none",
 ) -> Critic:
     """A critic: images `[B, *image_shape]` -> scores `[B]`.

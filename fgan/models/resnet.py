@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from fgan.models.layers import (
     Critic,
     Generator,
+    UpsampleConv2d,
     check_norm,
     constrain,
     join,
@@ -107,8 +108,7 @@ def _up_block(width: int, norm: str) -> Sum:
         nn.Sequential(
             *normalization(norm, width),
             nn.ReLU(),
-            Upsample(),
-            _conv3(width, width),
+            UpsampleConv2d(width, width),
             *normalization(norm, width),
             nn.ReLU(),
             _conv3(width, width),
