@@ -41,7 +41,7 @@ class Config:
     recipe: str = "wgan-gp"
     data: str = "glyphs"
     conditional: bool = True
-    rounds: int = 1000
+    rounds: int = 500
     batch_size: int = 64
     seed: int = 0
     model: str = "auto"

@@ -1,0 +1,189 @@
+"""Milliseconds per round: fgan eager and compiled against the imperative way.
+
+    python bench/rounds.py                          # every recipe on every workload
+    python bench/rounds.py --workloads mlp --recipes wgan-gp
+
+Every contestant first plays the same round from the same weights and must find the same losses.
+Then they play in turn, round by round, so that a drift of the machine meets all of them alike.
+"""
+
+import argparse
+import copy
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import torch
+from imperative import imperative_step
+from rich.console import Console
+from rich.table import Table
+from workloads import RECIPES, WORKLOADS, Workload
+
+import fgan
+from fgan.penalties import gradient_penalty, w_divergence_penalty
+
+Play = Callable[[fgan.Batch, fgan.Noise], tuple[torch.Tensor, torch.Tensor]]
+
+
+def contestants(recipe: str, work: Workload, device: str) -> dict[str, Play]:
+    """Every way to play the round, each on its own copy of the same weights."""
+    torch.manual_seed(0)
+    generator, critic = work.generator().to(device), work.critic().to(device)
+    algorithm = RECIPES[recipe](generator, critic, n_critic=work.n_critic)
+    ways = {
+        "imperative": imperative_step(recipe, copy.deepcopy(generator), copy.deepcopy(critic)),
+        "eager": functional(algorithm),
+        "torch.compile": functional(
+            algorithm._replace(step=torch.compile(algorithm.step, fullgraph=True))
+        ),
+        "fgan.compile": functional(fgan.compile(algorithm)),
+    }
+    if recipe in PENALTIES:
+        ways["vmap(grad)"] = functional(fgan.compile(per_sample(recipe, generator, critic, work)))
+    return ways
+
+
+PENALTIES = {
+    "wgan-gp": (gradient_penalty, 10.0, "interpolate", (1e-4, (0.0, 0.9))),
+    "wgan-div": (w_divergence_penalty, 1.0, "real_and_fake", (2e-4, (0.5, 0.999))),
+}
+
+
+def per_sample(
+    recipe: str, generator: torch.nn.Module, critic: torch.nn.Module, work: Workload
+) -> fgan.Algorithm:
+    """The recipe with its penalty's gradients taken sample by sample, as they are defined."""
+    penalty, weight, sample_at, (rate, betas) = PENALTIES[recipe]
+    return fgan.algorithm.adversarial(
+        generator,
+        critic,
+        critic_loss=fgan.losses.wasserstein_critic_loss,
+        generator_loss=fgan.losses.wasserstein_generator_loss,
+        penalty=partial(penalty, gradients=fgan.penalties.input_gradients),
+        penalty_weight=weight,
+        sample_at=sample_at,
+        generator_optimizer=fgan.adam(rate, betas=betas),
+        critic_optimizer=fgan.adam(rate, betas=betas),
+        n_critic=work.n_critic,
+    )
+
+
+def functional(algorithm: fgan.Algorithm) -> Play:
+    """A functional step that carries its state along."""
+    state = algorithm.init()
+
+    def play(batch: fgan.Batch, noise: fgan.Noise) -> tuple[torch.Tensor, torch.Tensor]:
+        nonlocal state
+        state, info = algorithm.step(state, batch, noise)
+        return info.critic_loss, info.generator_loss
+
+    return play
+
+
+def measure(recipe: str, name: str, device: str, rounds: int) -> dict[str, object]:
+    """First-call seconds, agreement and interleaved round times of every contestant."""
+    work = WORKLOADS[name]
+    ways = contestants(recipe, work, device)
+    drawer = RECIPES[recipe](work.generator(), work.critic(), n_critic=work.n_critic)
+    shape = (work.n_critic, work.batch_size, *work.sample_shape)
+    real = torch.rand(shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    batch = fgan.Batch(real.to(device))
+    noises = [drawer.noise(0, index, work.batch_size, device) for index in range(4)]
+
+    first_call, losses = {}, {}
+    for way, play in ways.items():
+        begin = time.perf_counter()
+        losses[way] = [loss.item() for loss in play(batch, noises[0])]
+        first_call[way] = time.perf_counter() - begin
+    for way, found in losses.items():
+        expected = torch.tensor(losses["imperative"])
+        torch.testing.assert_close(
+            torch.tensor(found), expected, rtol=2e-3, atol=2e-4, msg=lambda m, w=way: f"{w}: {m}"
+        )
+
+    times: dict[str, list[float]] = {way: [] for way in ways}
+    for index in range(rounds + WARM_UP):
+        for way, play in ways.items():
+            synchronize(device)
+            begin = time.perf_counter()
+            play(batch, noises[index % len(noises)])
+            synchronize(device)
+            if index >= WARM_UP:
+                times[way].append(1e3 * (time.perf_counter() - begin))
+    rows = {}
+    for way, values in times.items():
+        low, middle, high = statistics.quantiles(values, n=4) if len(values) > 1 else values * 3
+        rows[way] = {"median_ms": middle, "quartiles_ms": [low, high], "first_s": first_call[way]}
+    return {"workload": name, "title": work.title, "recipe": recipe, "rounds": rounds, "rows": rows}
+
+
+WARM_UP = 5
+
+
+def synchronize(device: str) -> None:
+    """Wait for the device; nothing to do on the CPU."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def machine(device: str) -> dict[str, object]:
+    """Where the figures come from."""
+    name = torch.cuda.get_device_name() if device == "cuda" else platform.processor()
+    return {
+        "device": device,
+        "name": name or platform.machine(),
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "float32_matmul_precision": torch.get_float32_matmul_precision(),
+    }
+
+
+def table(result: dict, console: Console) -> None:
+    """Print one recipe on one workload."""
+    picture = Table(title=f"{result['recipe']} on {result['workload']}: {result['title']}")
+    for heading in ("contestant", "ms per round", "quartiles", "imperative / it", "first call, s"):
+        picture.add_column(heading, justify="left" if heading == "contestant" else "right")
+    base = result["rows"]["imperative"]["median_ms"]
+    for way, row in result["rows"].items():
+        low, high = row["quartiles_ms"]
+        picture.add_row(
+            way,
+            f"{row['median_ms']:.1f}",
+            f"{low:.1f} to {high:.1f}",
+            f"{base / row['median_ms']:.2f}",
+            f"{row['first_s']:.1f}",
+        )
+    console.print(picture)
+
+
+def main() -> None:
+    """Run the table and write it to bench/results."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--workloads", nargs="+", choices=WORKLOADS, default=["mlp", "conv", "toy"])
+    parser.add_argument("--recipes", nargs="+", choices=RECIPES, default=list(RECIPES))
+    parser.add_argument("--rounds", type=int, default=30, help="timed rounds of each contestant")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--out", type=Path, help="default: bench/results/rounds-DEVICE.json")
+    options = parser.parse_args()
+    console = Console(width=110)
+    where = machine(options.device)
+    console.print(where)
+    results = []
+    for name in options.workloads:
+        for recipe in options.recipes:
+            torch.compiler.reset()
+            results.append(measure(recipe, name, options.device, options.rounds))
+            table(results[-1], console)
+    folder = Path(__file__).parent / "results"
+    out = options.out or folder / f"rounds-{options.device}.json"
+    out.parent.mkdir(exist_ok=True, parents=True)
+    out.write_text(json.dumps({"machine": where, "results": results}, indent=1) + "\n")
+    console.print(f"written to {out}")
+
+
+if __name__ == "__main__":
+    main()
