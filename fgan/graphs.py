@@ -17,6 +17,7 @@ aten, prims = torch.ops.aten, torch.ops.prims
 # Zero where their first argument is, whatever the others are.
 _KEEP_ZERO = {
     aten.view.default,
+    aten._unsafe_view.default,
     aten.reshape.default,
     aten.permute.default,
     aten.transpose.int,
