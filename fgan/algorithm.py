@@ -221,7 +221,9 @@ def adversarial(
         params, opt_state = generator_optimizer.update(gradients, opt_state, params)
         ema = state.ema
         if isinstance(ema, Weights) and ema_decay is not None:
-            ema = Weights(tree.lerp(ema.params, params, 1 - ema_decay), new_buffers)
+            # Copies, since a state that holds one tensor twice would compile a second time.
+            own_buffers = tree.map(torch.clone, new_buffers)
+            ema = Weights(tree.lerp(ema.params, params, 1 - ema_decay), own_buffers)
         player = Player(params, new_buffers, opt_state)
         state = state._replace(generator=player, ema=ema, round=state.round + 1)
         return state, GeneratorInfo(loss, tree.norm(gradients))

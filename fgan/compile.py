@@ -17,7 +17,7 @@ from torch.func import vmap
 
 from fgan import tree
 from fgan.algorithm import Algorithm
-from fgan.checks import check_round
+from fgan.checks import check_round, check_samples
 from fgan.types import Batch, CriticInfo, GANInfo, GANState, GeneratorInfo, Noise, Player, Tensors
 
 
@@ -43,18 +43,19 @@ def compile(
             options["options"] = {"joint_custom_pre_pass": DropZeros()}
         return torch.compile(function, fullgraph=True, dynamic=False, backend=backend, **options)
 
-    @program
-    def fakes_program(
-        params: Tensors, buffers: Tensors, latents: Tensor, conditions: Tensor | None
-    ) -> Tensor:
-        def one_batch(buffers: Tensors, latent: Tensor, *condition: Tensor) -> Tensor:
-            return algorithm.fakes(_state_of(generator=(params, buffers)), latent, *condition)
+    def fakes_of(params: Tensors, buffers: Tensors, latent: Tensor, *condition: Tensor) -> Tensor:
+        return algorithm.fakes(_state_of(generator=(params, buffers)), latent, *condition)
 
+    @program
+    def one_batch_program(params: Tensors, buffers: Tensors, *inputs: Tensor) -> Tensor:
+        return fakes_of(params, buffers, *inputs)
+
+    @program
+    def all_batches_program(params: Tensors, buffers: Tensors, *inputs: Tensor) -> Tensor:
         # A module that writes into its buffers needs one set of them per batch.
-        updates = latents.shape[0]
+        updates = inputs[0].shape[0]
         copies = tree.map(lambda buffer: buffer.expand(updates, *buffer.shape), buffers)
-        given = (latents,) if conditions is None else (latents, conditions)
-        return vmap(one_batch)(copies, *given)
+        return vmap(fakes_of, in_dims=(None, 0, *[0] * len(inputs)))(params, copies, *inputs)
 
     @program
     def critic_program(
@@ -81,8 +82,13 @@ def compile(
         return ()
 
     def draw(state: GANState, latents: Tensor, conditions: Tensor | None) -> Tensor:
-        fakes: Tensor = fakes_program(*state.generator[:2], latents, conditions)
-        return fakes
+        weights = state.generator[:2]
+        inputs = (latents,) if conditions is None else (latents, conditions)
+        if all(name.rpartition(".")[2] in _VMAPPABLE for name in state.generator.buffers):
+            fakes: Tensor = all_batches_program(*weights, *inputs)
+            return fakes
+        batches = zip(*inputs, strict=True)
+        return torch.stack([one_batch_program(*weights, *batch) for batch in batches])
 
     def critic_update(
         state: GANState,
@@ -92,6 +98,7 @@ def compile(
         mix: Tensor,
         fake: Tensor,
     ) -> tuple[GANState, CriticInfo]:
+        check_samples(real, fake)  # in Python: an error within a program would be the compiler's
         critic, info = critic_program(state.critic, real, condition, mix, fake)
         return state if donate else state._replace(critic=critic), info
 
@@ -110,6 +117,10 @@ def compile(
 
 
 _NOBODY = Player({}, {}, {})
+
+# BatchNorm's buffers. Other layers' may be written to in ways that have no batching rule, as those
+# of torch's spectral norm are: then the fakes are drawn batch by batch.
+_VMAPPABLE = {"running_mean", "running_var", "num_batches_tracked"}
 
 
 def _state_of(generator: tuple[Tensors, Tensors] = ({}, {}), critic: Player = _NOBODY) -> GANState:

@@ -1,8 +1,14 @@
 """Fixtures that several test files share; the modules themselves are in `networks.py`."""
 
+import logging
+
 import pytest
 import torch
 from networks import RECIPES, pair
+
+# pytest gives its log handler to loggers that do not propagate, and torch, finding one here, would
+# write out every graph that it traces, which takes as long as compiling it.
+logging.getLogger("torch.__trace").propagate = True
 
 
 @pytest.fixture(params=list(RECIPES))

@@ -111,27 +111,6 @@ def donating(algorithm, **options):
     return fgan.compile(algorithm, backend="aot_eager", **options)
 
 
-def test_compiled_parts_equal_eager_and_spend_the_state():
-    """`fgan.compile` gives the rounds of the eager step, and the state that went in says so."""
-    algorithm = game(fgan.wgan_gp, conditional=True, ema_decay=0.9)
-    compiled, state = donating(algorithm), algorithm.init()
-    for index, expected in enumerate(play(algorithm.step, algorithm, conditional=True)):
-        spent = state
-        state, info = compiled.step(spent, *make_round(algorithm, (2,), True, index=index))
-        assert_close((state, info), expected)
-        with pytest.raises(RuntimeError, match="donated"):
-            spent.round + 1
-
-
-def test_a_refused_round_costs_nothing():
-    """When a check refuses the round, a donated state is still there for the next one."""
-    algorithm = game(fgan.wgan)
-    state, (batch, noise) = algorithm.init(), make_round(algorithm)
-    with pytest.raises(ValueError, match="n_critic"):
-        donating(algorithm).step(state, fgan.Batch(batch.real[:1]), noise)
-    assert state.round.item() == 0
-
-
 def test_checks_speak_in_compiled_parts():
     """`fgan.compile` refuses samples of another shape with the eager step's ValueError."""
     algorithm = game(fgan.wgan)

@@ -133,7 +133,7 @@ class ExampleCritic(nn.Module):
 def normal(seed: int, *shape: int) -> Tensor:
     """Standard normal numbers in float64, a function of its arguments alone."""
     source = torch.Generator().manual_seed(seed)
-    return torch.randn(*shape, generator=source, dtype=torch.float64)
+    return torch.randn(shape, generator=source, dtype=torch.float64)
 
 
 def make_batch(
