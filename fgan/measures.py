@@ -8,8 +8,8 @@ only for the optimal one.
 import math
 
 from torch import Tensor
+from torch.nn.functional import softplus
 
-from fgan.losses import minimax_critic_loss
 from fgan.penalties import Critic, w_divergence_penalty
 
 
@@ -40,5 +40,6 @@ def jensen_shannon_estimate(critic: Critic, real: Tensor, fake: Tensor) -> Tenso
     Equal to the Jensen-Shannon divergence for the optimal discriminator (Goodfellow et al. 2014,
     arXiv 1406.2661, theorem 1).
     """
-    loss = minimax_critic_loss(critic(real), critic(fake)).mean()
+    # The two terms of `losses.minimax_critic_loss`, apart, since the batches may differ in size.
+    loss = softplus(-critic(real)).mean() + softplus(critic(fake)).mean()
     return math.log(2) - loss / 2
