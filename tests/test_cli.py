@@ -14,7 +14,10 @@ from PIL import Image
 
 from fgan.cli import main
 
-TINY = ["--model", "mlp", "--width", "16", "--latent-dim", "4", "--batch-size", "8", "--n-critic", "2", "--log-every", "1"]
+TINY = [
+    *("--model", "mlp", "--width", "16", "--latent-dim", "4"),
+    *("--batch-size", "8", "--n-critic", "2", "--log-every", "1"),
+]
 
 
 def run(*arguments: object) -> int:

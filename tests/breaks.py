@@ -1,0 +1,186 @@
+"""The breaks that `mutants.py` makes: name -> (file in fgan/, what stands there, what then stands
+there, the test files that should notice, by name without test_ and .py)."""
+
+LOSS, PENALTY, ROUND = "properties_losses", "properties_penalties", "twins step"
+
+BREAKS = {
+    # losses
+    "sign of the Wasserstein loss swapped": (
+        "losses.py", "return fake_scores - real_scores", "return real_scores - fake_scores", LOSS,
+    ),
+    "minimax is the non-saturating loss": (
+        "losses.py", "return -softplus(fake_scores)", "return softplus(-fake_scores)", LOSS,
+    ),
+    "log of a sigmoid with an epsilon": (
+        "losses.py", "return softplus(-real_scores) + softplus(fake_scores)",
+        "return -torch.log(torch.sigmoid(real_scores) + 1e-8) + softplus(fake_scores)", LOSS,
+    ),
+    "hinge without its margin": (
+        "losses.py", "relu(1 - real_scores)", "relu(-real_scores)", LOSS,
+    ),
+    "relativistic loss against the batch's mean": (
+        "losses.py", "return softplus(fake_scores - real_scores)",
+        "return softplus(fake_scores - real_scores.mean())", LOSS,
+    ),
+    "least squares with targets swapped": (
+        "losses.py", "torch.square(real_scores - 1) + torch.square(fake_scores)",
+        "torch.square(real_scores) + torch.square(fake_scores - 1)", LOSS,
+    ),
+    # penalties
+    "norm over the wrong axis": (
+        "penalties.py", "torch.linalg.vector_norm(gradients.flatten(start_dim=1), dim=1)",
+        "torch.linalg.vector_norm(gradients.flatten(start_dim=1), dim=0)", PENALTY,
+    ),
+    "one norm for the whole batch": (
+        "penalties.py", "torch.linalg.vector_norm(gradients.flatten(start_dim=1), dim=1)",
+        "torch.linalg.vector_norm(gradients).expand(gradients.shape[0])", PENALTY,
+    ),
+    "square root of a sum of squares": (
+        "penalties.py", "torch.linalg.vector_norm(gradients.flatten(start_dim=1), dim=1)",
+        "gradients.flatten(start_dim=1).square().sum(dim=1).sqrt()", PENALTY,
+    ),
+    "penalty outside the tape": (
+        "penalties.py", "return vmap(grad(score))(x, *conditions)",
+        "return vmap(grad(score))(x, *conditions).detach()", PENALTY,
+    ),
+    "one-sided for two-sided": (
+        "penalties.py", "torch.relu(excess) if one_sided else excess", "torch.relu(excess)",
+        PENALTY,
+    ),
+    "two-sided for one-sided": (
+        "penalties.py", "torch.relu(excess) if one_sided else excess", "excess", PENALTY,
+    ),
+    "target forgotten": (
+        "penalties.py", "excess = norms - tree.like(target, norms)", "excess = norms", PENALTY,
+    ),
+    "p for p/2: squared norms to the power p": (
+        "penalties.py", "norms ** tree.like(p, norms)", "norms.square() ** tree.like(p, norms)",
+        PENALTY,
+    ),
+    "k forgotten": ("penalties.py", "return tree.like(k, norms) * ", "return ", PENALTY),
+    "zero-centred penalty not squared": (
+        "penalties.py", "return torch.square(slope).sum(dim=1)", "return slope.abs().sum(dim=1)",
+        PENALTY,
+    ),
+    "half-precision penalty": (
+        "penalties.py", "        gradients = gradients.float()", "        pass", PENALTY,
+    ),
+    "conditions not held per sample": (
+        "penalties.py", "c[None] for c in condition", "c[None] * 0 for c in condition", PENALTY,
+    ),
+    # points
+    "one epsilon for the batch": (
+        "penalties.py", "mix = mix.reshape(-1, *[1] * (real.ndim - 1))",
+        "mix = mix[:1].reshape(-1, *[1] * (real.ndim - 1))", "properties_points",
+    ),
+    "real and fake swapped in the interpolate": (
+        "penalties.py", "return mix * real + (1 - mix) * fake",
+        "return mix * fake + (1 - mix) * real", "properties_points",
+    ),
+    "partners of another condition": (
+        "penalties.py", "steps = torch.where(same, steps, size)", "pass", "properties_points",
+    ),
+    "both places are the real one": (
+        "penalties.py", "return Points(torch.cat([real, fake])",
+        "return Points(torch.cat([real, real])",
+        "properties_points",
+    ),
+    # projection
+    "clamp in place": (
+        "recipes.py", "return param.clamp(-limit, limit)",
+        "return param.clamp_(-limit, limit)", "properties_points",
+    ),
+    "clamp on one side": (
+        "recipes.py", "return param.clamp(-limit, limit)", "return param.clamp(max=limit)",
+        "properties_points",
+    ),
+    "clamp before the update": (
+        "algorithm.py",
+        "        params, opt_state = critic_optimizer.update(gradients, opt_state, params)\n"
+        "        if project is not None:\n            params = project(params)\n",
+        "        if project is not None:\n            params = project(params)\n"
+        "        params, opt_state = critic_optimizer.update(gradients, opt_state, params)\n",
+        ROUND,
+    ),
+    # the round
+    "one critic update too few": (
+        "algorithm.py", "for i in range(updates):", "for i in range(max(1, updates - 1)):", ROUND,
+    ),
+    "every update sees the first batch": (
+        "algorithm.py", "                    batch.real[i],", "                    batch.real[0],",
+        ROUND,
+    ),
+    "labels not shared by the fakes": (
+        "algorithm.py", "fake = fakes(state, latent, condition) if fake is None else fake",
+        "fake = fakes(state, latent, condition if condition is None else condition.roll(1))"
+        " if fake is None else fake", "properties_recipes",
+    ),
+    "generator judged under the first labels": (
+        "algorithm.py", "conditions[-1],", "conditions[0],", ROUND,
+    ),
+    "fakes in evaluation mode": (
+        "algorithm.py", "return generate_with(*state.generator[:2], latent, *conditions)[0]",
+        "return generate_with(*state.generator[:2], latent, *conditions, training=False)[0]", ROUND,
+    ),
+    "penalty taken at the wrong weight": (
+        "algorithm.py", "tree.like(penalty_weight, penalty_mean) * penalty_mean", "penalty_mean",
+        ROUND,
+    ),
+    "buffers of the fake pass kept": (
+        "algorithm.py", "            fake_scores, _ = critic_at(fake, *conditions)",
+        "            fake_scores, new_buffers = critic_at(fake, *conditions)", ROUND,
+    ),
+    "critic's buffers never move": (
+        "algorithm.py", "critic=Player(params, new_buffers, opt_state)",
+        "critic=Player(params, buffers, opt_state)", ROUND,
+    ),
+    "gradient cut before the generator": (
+        "algorithm.py", "fake_scores = critic_at(fake)\n",
+        "fake_scores = critic_at(fake.detach())\n",
+        ROUND,
+    ),
+    "simultaneous play takes turns": (
+        "algorithm.py", "state = ahead._replace(critic=state.critic)",
+        "state, made = generator_update(state, *generator_input)", ROUND,
+    ),
+    "running mean lags a round": (
+        "algorithm.py", "tree.lerp(ema.params, params, 1 - ema_decay)",
+        "tree.lerp(ema.params, state.generator.params, 1 - ema_decay)", ROUND,
+    ),
+    "running mean with decay reversed": (
+        "algorithm.py", "tree.lerp(ema.params, params, 1 - ema_decay)",
+        "tree.lerp(ema.params, params, ema_decay)", ROUND,
+    ),
+    "samples without the running mean": (
+        "algorithm.py", "kept = state.ema if isinstance(state.ema, Weights) else state.generator",
+        "kept = state.generator", ROUND,
+    ),
+    "rounds not counted": ("algorithm.py", "round=state.round + 1", "round=state.round", ROUND),
+    "noise the same in every round": (
+        "algorithm.py", "mix_seed(seed, _NOISE, round_index)", "mix_seed(seed, _NOISE)", ROUND,
+    ),
+    # networks
+    "buffers mutated": (
+        "network.py", "key: buffer.clone() for key, buffer in buffers.items()",
+        "key: buffer for key, buffer in buffers.items()", "network step",
+    ),
+    "evaluation mode ignored": ("network.py", "frames[training]", "frames[True]", "network"),
+    # optimisers
+    "bias correction of the mean dropped": (
+        "optim.py", "_rate(lr, state.updates) / (1 - torch.pow(beta1, count))",
+        "_rate(lr, state.updates) * torch.ones_like(count)", "optim",
+    ),
+    "bias correction of the square dropped": (
+        "optim.py", "torch.sqrt(1 - torch.pow(beta2, count))", "torch.ones_like(count)", "optim",
+    ),
+    "epsilon inside the root": (
+        "optim.py", "g / (v.sqrt() + eps)", "g / (v + eps).sqrt()", "optim",
+    ),
+    "momentum damped": (
+        "optim.py", "momentum * m + g", "momentum * m + (1 - momentum) * g", "optim",
+    ),
+    # measures
+    "W-divergence counts its penalty twice": (
+        "measures.py", "(at_real + at_fake) / 2", "(at_real + at_fake)", "oracles",
+    ),
+}  # fmt: skip

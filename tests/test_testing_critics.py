@@ -1,0 +1,96 @@
+"""The testing kit judges strangers' critics, and its own are what they say."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+from fgan.penalties import gradient_penalty
+from fgan.testing import ExampleCritic, check_batch_independent
+
+
+def samples(size=4):
+    """[size, 3] of random numbers."""
+    return torch.randn(size, 3, generator=torch.Generator().manual_seed(0))
+
+
+class Centred(nn.Module):
+    """Subtracts the batch's mean, seen by autograd or hidden from it."""
+
+    def __init__(self, detach):
+        super().__init__()
+        self.detach, self.last = detach, nn.Linear(3, 1)
+
+    def forward(self, x):
+        mean = x.mean(dim=0)
+        return self.last(torch.tanh(x - (mean.detach() if self.detach else mean)))
+
+
+@pytest.mark.parametrize(
+    "critic",
+    [
+        nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4), nn.ReLU(), nn.Linear(4, 1)),
+        nn.Sequential(spectral_norm(nn.Linear(3, 1)), nn.Flatten(0)),
+        nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 1)).eval(),
+        lambda x: x.square().sum(dim=1),
+    ],
+)
+def test_independent_critics_pass(critic):
+    """Layers that treat each sample alone, and statistics that stand still, are accepted."""
+    given = samples()
+    check_batch_independent(critic, given)
+    assert torch.equal(given, samples())
+    assert not given.requires_grad
+
+
+def test_a_critic_with_hidden_state_is_judged_by_its_gradients():
+    """Where two calls differ, comparing them would blame a critic that mixes nothing."""
+    layer = spectral_norm(nn.Linear(3, 5))
+    check_batch_independent(lambda x: layer(x).sum(dim=1), samples())
+
+
+@pytest.mark.parametrize("detach", [False, True])
+def test_mixing_critics_are_caught(detach):
+    """Statistics of the batch are found by their gradients, or else by replacing samples."""
+    with pytest.raises(AssertionError, match="'batch independent' broke") as error:
+        check_batch_independent(Centred(detach), samples())
+    assert ("detached batch statistics" in str(error.value)) == detach
+
+
+def test_batch_norm_is_caught_and_left_as_it_was():
+    """The module's own statistics do not move while it is judged."""
+    critic = nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 1))
+    before = copy.deepcopy(critic.state_dict())
+    with pytest.raises(AssertionError, match=r"sample \d moves with sample \d"):
+        check_batch_independent(critic, samples())
+    assert all(torch.equal(before[name], value) for name, value in critic.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("critic", "x", "message"),
+    [
+        (nn.Linear(3, 2), samples(), r"\[B\] or \[B, 1\]"),
+        (nn.Linear(3, 1), samples(1), "B >= 2"),
+        (nn.Linear(4, 1), samples(), "raised RuntimeError"),
+    ],
+)
+def test_what_cannot_be_judged_is_said(critic, x, message):
+    """Wrong shapes and the critic's own errors are reported in the same words."""
+    with pytest.raises(AssertionError, match=message):
+        check_batch_independent(critic, x)
+
+
+def test_penalty_of_the_kit_is_the_librarys():
+    """The kit's probes agree with fgan: a linear critic's penalty is (‖w‖ - 1)²."""
+    critic = ExampleCritic("linear", (3,), seed=2)
+    penalty = gradient_penalty(critic, samples().double())
+    expected = (critic.weights[0].norm() - 1) ** 2
+    torch.testing.assert_close(penalty, expected.expand(4), rtol=1e-12, atol=0)
+
+
+def test_kinds_of_example_critics_are_named():
+    """A kind that does not exist is answered with those that do."""
+    with pytest.raises(ValueError, match=r"linear, constant, tanh, softplus.*'cubic'"):
+        ExampleCritic("cubic", (2,))
