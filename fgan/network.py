@@ -17,6 +17,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.utils import parametrize
 from torch.nn.utils.parametrizations import _SpectralNorm
 from torch.nn.utils.spectral_norm import SpectralNorm as SpectralNormHook
+from torch.nn.utils.weight_norm import WeightNorm as WeightNormHook
 
 from fgan.types import Tensors
 
@@ -46,8 +47,8 @@ def make_functional(module: nn.Module) -> Network:
     The module itself is left as it is, and later changes to it do not reach the network.
 
     Raises ValueError for what cannot be pure: dropout and other layers that draw random numbers,
-    lazy layers that have no shapes yet, the hook-based `torch.nn.utils.spectral_norm`, and a module
-    without trainable parameters.
+    lazy layers that have no shapes yet, the hook-based `torch.nn.utils.spectral_norm` and
+    `weight_norm`, and a module without trainable parameters.
     """
     _refuse_impure(module)
     # The frames' own tensors are never read, so they hold shapes alone and take no memory.
@@ -86,19 +87,21 @@ def parameters_and_buffers(module: nn.Module) -> tuple[Tensors, Tensors]:
 def reinitialized(module: nn.Module, seed: int) -> nn.Module:
     """A copy of `module` with fresh parameters, the same for the same seed on every device.
 
+    Frozen parameters keep their values: they are there because somebody trained them.
+
     Every layer's own `reset_parameters` draws them, children before parents, so that a model may
     override what its layers do. The global random number generators are left as they were.
 
     Raises ValueError for a layer that holds parameters which neither it nor a module around it can
     reset.
     """
-    homes = [tensor.device for tensor in _tensors_of(module)]
     fresh = _copied(module, "cpu")
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed % 2**64)
         _reset(fresh, "", covered=False)
-    for tensor, home in zip(_tensors_of(fresh), homes, strict=True):
-        tensor.data = tensor.data.to(home)
+    for old, new in zip(_tensors_of(module), _tensors_of(fresh), strict=True):
+        frozen = isinstance(old, nn.Parameter) and not old.requires_grad
+        new.data = old.detach().clone() if frozen else new.data.to(old.device)
     return fresh
 
 
@@ -169,10 +172,11 @@ def _refuse_impure(module: nn.Module) -> None:
         if any(nn.parameter.is_lazy(parameter) for parameter in layer.parameters(recurse=False)):
             raise ValueError(f"{where} has no shapes yet: run the module once on a batch first.")
         for hook in layer._forward_pre_hooks.values():
-            if isinstance(hook, SpectralNormHook):
+            if isinstance(hook, SpectralNormHook | WeightNormHook):
+                name = "spectral_norm" if isinstance(hook, SpectralNormHook) else "weight_norm"
                 raise ValueError(
-                    f"{where} uses torch.nn.utils.spectral_norm, whose hook keeps state that no "
-                    "function can see. Use torch.nn.utils.parametrizations.spectral_norm."
+                    f"{where} uses torch.nn.utils.{name}, whose hook keeps state that no function "
+                    f"can see. Use torch.nn.utils.parametrizations.{name}."
                 )
     if not any(parameter.requires_grad for parameter in module.parameters()):
         raise ValueError(f"{type(module).__name__} has no trainable parameters")

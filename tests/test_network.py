@@ -199,11 +199,21 @@ def test_inputs_survive_a_first_layer_that_works_in_place():
         (lambda: nn.AlphaDropout(0.1), "'1' .AlphaDropout.*random"),
         (nn.RReLU, "'1' .RReLU.*random"),
         (lambda: nn.LazyLinear(3), "'1' .LazyLinear.*run the module once"),
-        (lambda: nn.utils.spectral_norm(nn.Linear(4, 4)), "'1' .Linear.*parametrizations"),
+        (lambda: nn.utils.spectral_norm(nn.Linear(4, 4)), "'1' .Linear.*parametrizations.spectral"),
+        (lambda: nn.utils.weight_norm(nn.Linear(4, 4)), "'1' .Linear.*parametrizations.weight"),
         (lambda: nn.MultiheadAttention(4, 2, dropout=0.1), "'1' .MultiheadAttention.*random"),
         (lambda: nn.LSTM(4, 4, num_layers=2, dropout=0.1), "'1' .LSTM.*random"),
     ],
-    ids=["Dropout", "AlphaDropout", "RReLU", "lazy", "old spectral norm", "attention", "LSTM"],
+    ids=[
+        "Dropout",
+        "AlphaDropout",
+        "RReLU",
+        "lazy",
+        "old spectral norm",
+        "old weight norm",
+        "attention",
+        "LSTM",
+    ],
 )
 @pytest.mark.filterwarnings("ignore:.*is deprecated:FutureWarning")
 def test_impure_layers_are_refused_by_name(build, message):

@@ -218,3 +218,12 @@ def test_init_without_a_seed_copies_the_modules():
     places = [leaf.data_ptr() for leaf in tree.leaves(state)]
     assert len(set(places)) == len(places)
     assert not held & set(places)
+
+
+def test_frozen_parameters_are_not_drawn_again():
+    """What was frozen keeps its values under every seed, while the rest is fresh."""
+    module = make(lambda: nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)))
+    module[0].requires_grad_(False)
+    params, buffers = fresh(module, 3)
+    assert_identical(buffers, {"0.weight": module[0].weight, "0.bias": module[0].bias})
+    assert (params["1.weight"] != module[1].weight).any()
