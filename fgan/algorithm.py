@@ -50,7 +50,8 @@ class Algorithm(NamedTuple):
     """A GAN as pure functions."""
 
     init: Callable[..., GANState]
-    """`init(seed=None)`: seeded re-initialisation, or copies of the modules' own parameters."""
+    """`init(seed=None)`: a seeded re-initialisation, or copies of the parameters that the modules
+    hold at that moment. Frozen parameters keep their values either way."""
     step: Step
     """One round. It makes as many critic updates as the batch has along its leading axis."""
     noise: Callable[..., Noise]

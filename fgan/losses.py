@@ -88,7 +88,7 @@ def least_squares_generator_loss(real_scores: Tensor, fake_scores: Tensor) -> Te
 def relativistic_critic_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
     """-log sigmoid(D(x) - D(G(z))), real and fake samples paired. [B], [B] -> [B].
 
-    Jolicoeur-Martineau 2018, arXiv 1807.00734; Huang et al. 2025, arXiv 2501.05441, eq. 2.
+    Jolicoeur-Martineau 2018, arXiv 1807.00734; Huang et al. 2025, arXiv 2501.05441.
     """
     return softplus(fake_scores - real_scores)
 

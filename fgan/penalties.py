@@ -81,7 +81,7 @@ def w_divergence_penalty(
 ) -> Tensor:
     """k ‖∇D(x)‖₂^p, one value per sample: [B, ...] -> [B].
 
-    Wu et al. 2018 (arXiv 1712.01026), the second term of eq. 5 for x ~ Pu.
+    Wu et al. 2018 (arXiv 1712.01026), the gradient term of the W-divergence, for x ~ Pu.
     """
     norms = gradient_norms(gradients(critic, x, *conditions))
     return tree.like(k, norms) * norms ** tree.like(p, norms)
@@ -186,6 +186,6 @@ SAMPLE_AT: dict[str, Callable[[Tensor, Tensor, Tensor, tuple[Tensor, ...]], Poin
     "interpolate_within": _within,
     "interpolate_mixed": _mixed,
 }
-"""Choices of the penalty's distribution Pu (Wu et al. 2018, section 3 and figure 3): functions
+"""Choices of the penalty's distribution Pu (compared in Wu et al. 2018, arXiv 1712.01026): functions
 `(real [B, ...], fake [B, ...], mix [B], conditions) -> Points`. None of them ever mixes two
 conditions in one interpolate."""
