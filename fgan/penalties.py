@@ -186,6 +186,7 @@ SAMPLE_AT: dict[str, Callable[[Tensor, Tensor, Tensor, tuple[Tensor, ...]], Poin
     "interpolate_within": _within,
     "interpolate_mixed": _mixed,
 }
-"""Choices of the penalty's distribution Pu, compared in Wu et al. 2018 (arXiv 1712.01026): functions
-`(real [B, ...], fake [B, ...], mix [B], conditions) -> Points`. None of them ever mixes two
-conditions in one interpolate."""
+"""Choices of the penalty's distribution Pu, compared in Wu et al. 2018 (arXiv 1712.01026).
+
+Functions `(real [B, ...], fake [B, ...], mix [B], conditions) -> Points`. None of them ever mixes
+two conditions in one interpolate."""
