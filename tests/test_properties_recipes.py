@@ -213,3 +213,10 @@ def test_adam_does_not_see_the_scale_of_gradients(seed, scale):
         assert_close(end(optimizer, scale), end(optimizer, 1.0), atol=1e-11)
     momentum = fgan.sgd(0.1, 0.9)
     assert_close(end(momentum, scale) / scale, end(momentum, 1.0), atol=1e-11)
+
+
+@pytest.mark.parametrize("name", ["n_critic", "warm", "every"])
+def test_a_warmup_counts_from_one(name):
+    """A schedule without updates, or of every 0th round, is refused by name."""
+    with pytest.raises(ValueError, match=f"{name} is at least 1, and 0 was given"):
+        fgan.recipes.critic_warmup(**{name: 0})

@@ -4,11 +4,12 @@ import copy
 
 import pytest
 import torch
+from hypothesis import given
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from fgan.penalties import gradient_penalty
-from fgan.testing import ExampleCritic, check_batch_independent
+from fgan.testing import ExampleCritic, batches, check_batch_independent, latents
 
 
 def samples(size=4):
@@ -94,3 +95,14 @@ def test_kinds_of_example_critics_are_named():
     """A kind that does not exist is answered with those that do."""
     with pytest.raises(ValueError, match=r"linear, constant, tanh, softplus.*'cubic'"):
         ExampleCritic("cubic", (2,))
+
+
+@given(latents(3, 5), batches((2, 1), n_critic=2, num_classes=3), batches((2,)))
+def test_strategies_draw_what_a_round_takes(latent, labelled, plain):
+    """Latents [B, Z]; real samples [n_critic, B, ...], float64, with labels where asked for."""
+    assert (latent.shape, latent.dtype) == ((5, 3), torch.float64)
+    assert labelled.real.shape == (2, 4, 2, 1)
+    assert labelled.condition.shape == (2, 4)
+    assert 0 <= labelled.condition.min() <= labelled.condition.max() < 3
+    assert plain.real.shape == (1, 4, 2)
+    assert plain.condition is None

@@ -196,7 +196,7 @@ WRONG = {
     "BatchNorm": (with_batch_norm, "built as named"),
     "in place": (replacing(in_place), "pure"),
     "noise of its own": (replacing(noise_of_its_own), "pure"),
-    "Python count": (replacing(python_count), "pure|tree kept"),
+    "Python count": (replacing(python_count), "tree kept"),
     "promoting": (promoting, "tree kept"),
     "one update too few": (replacing(one_too_few), "made of its parts"),
     "generator's buffers move": (replaying(buffers_move), "players apart"),
