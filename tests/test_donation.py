@@ -4,6 +4,7 @@ import pytest
 import torch
 from networks import RECIPES, assert_close, make_round, pair, unchanged
 from test_compile import Counting
+from torch.nn.utils.parametrizations import spectral_norm
 
 import fgan
 from fgan import tree
@@ -116,3 +117,24 @@ def test_without_donation_the_inputs_stay():
     with unchanged(*tree.leaves(given)):
         got, _ = compiled.step(*given)
     assert_close(got, algorithm.step(*given)[0])
+
+
+@pytest.mark.parametrize("donate", [True, False], ids=["donated", "pure"])
+@pytest.mark.parametrize("norm", ["batch", "spectral"])
+def test_the_programs_make_the_round_without_a_compiler_too(donate, norm):
+    """The same three programs, run by Python, give the eager round, also drawn batch by batch."""
+    generator, critic = pair(conditional=True, norm=norm == "batch")
+    if norm == "spectral":
+        spectral_norm(generator.first)
+    algorithm = fgan.wgan_gp(generator, critic, n_critic=2, ema_decay=0.9)
+    compiled = fgan.compile(algorithm, donate=donate, backend="eager")
+    with torch.compiler.set_stance("force_eager"):
+        got = rounds(algorithm, compiled.step, conditional=True)
+    assert_close(got, rounds(algorithm, algorithm.step, conditional=True))
+
+
+def test_inductor_runs_the_whole_round():
+    """The default backend, with its rewriting of the graph, equals eager in float64."""
+    algorithm = fgan.gan(*pair(), n_critic=1)
+    compiled = fgan.compile(algorithm)
+    assert_close(rounds(algorithm, compiled.step), rounds(algorithm, algorithm.step))

@@ -204,3 +204,10 @@ def test_flat_and_column_scores_are_one(recipe):
         outcomes.append(algorithm.step(algorithm.init(), *make_round(algorithm))[1])
     for one, other in zip(*outcomes, strict=True):
         assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("name", ["n_critic", "warm", "every"])
+def test_a_warm_up_without_updates_is_refused(name):
+    """Every count of the schedule is at least one, and the message says which is not."""
+    with pytest.raises(ValueError, match=f"{name} is at least 1"):
+        fgan.recipes.critic_warmup(**{name: 0})
