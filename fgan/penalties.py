@@ -48,7 +48,12 @@ def gradient_norms(gradients: Tensor) -> Tensor:
     """
     if gradients.dtype in (torch.float16, torch.bfloat16):
         gradients = gradients.float()
-    return torch.linalg.vector_norm(gradients.flatten(start_dim=1), dim=1)
+    return torch.linalg.vector_norm(_rows(gradients), dim=1)
+
+
+def _rows(gradients: Tensor) -> Tensor:
+    """[B, ...] -> [B, n] for samples of any rank, single numbers too."""
+    return gradients.reshape(gradients.shape[0], -1)
 
 
 def gradient_penalty(
@@ -99,7 +104,7 @@ def zero_centered_penalty(
     R1 with x real and R2 with x fake, times γ/2 (Mescheder et al. 2018, arXiv 1801.04406, eq. 9
     and 10).
     """
-    slope = gradients(critic, x, *conditions).flatten(start_dim=1)
+    slope = _rows(gradients(critic, x, *conditions))
     if slope.dtype in (torch.float16, torch.bfloat16):
         slope = slope.float()
     return torch.square(slope).sum(dim=1)

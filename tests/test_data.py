@@ -626,3 +626,25 @@ def test_image_size_is_for_folders(tmp_path):
         load("glyphs", image_size=32)
     with pytest.raises(ValueError, match="image_size must be an integer of at least 1"):
         load(f"folder:{tmp_path}", image_size=0)
+
+
+def test_cifar10_is_read_after_its_download(monkeypatch, tmp_path):
+    """What was not there at first is fetched, and comes as channels, height, width."""
+    import numpy
+
+    class Fetched(torchvision.datasets.CIFAR10):
+        there = False
+
+        def __init__(self, root):
+            if not Fetched.there:
+                raise RuntimeError("Dataset not found or corrupted.")
+            self.data = numpy.zeros((10, 32, 32, 3), dtype=numpy.uint8)
+            self.data[..., 1] = 7
+            self.targets, self.classes = list(range(10)), [str(i) for i in range(10)]
+
+    monkeypatch.setattr(torchvision.datasets, "CIFAR10", Fetched)
+    monkeypatch.setattr(real, "_download", lambda *_, **__: setattr(Fetched, "there", True))
+    data = load("cifar10", root=tmp_path)
+    assert data.sample_shape == (3, 32, 32)
+    assert (data.samples[:, 1] == 7).all()
+    assert data.labels.tolist() == list(range(10))

@@ -148,3 +148,10 @@ def test_the_penalty_of_a_leaky_critic_loses_products():
 def test_compiled_graphs_are_cached_under_the_rewriting():
     """Two passes of one version have one key, so that a second process compiles nothing."""
     assert DropZeros().uuid() == DropZeros().uuid() is not None
+
+
+def test_other_operations_with_several_outputs_stay():
+    """Parts of a pair are not taken for the gradients of a convolution."""
+    x = matrix()
+    _, after = rewritten(lambda x: sum(torch.var_mean(x, dim=0)) + torch.zeros_like(x[0]), x)
+    torch.testing.assert_close(after(x), sum(torch.var_mean(x, dim=0)), atol=1e-12, rtol=0)

@@ -302,3 +302,41 @@ def test_parameters_and_buffers_of_a_generator():
     params, buffers = parameters_and_buffers(make(Generator, norm=True))
     assert {"first.weight", "norm.weight", "last.bias"} < set(params)
     assert set(buffers) == {"norm.running_mean", "norm.running_var", "norm.num_batches_tracked"}
+
+
+class Optional(nn.Linear):
+    """A module that takes a second input or none."""
+
+    def forward(self, x, y=None):
+        return super().forward(x if y is None else x + y)
+
+
+class Variadic(nn.Linear):
+    """A module that takes any number of inputs from one on."""
+
+    def forward(self, x, *more):
+        return super().forward(x + sum(more))
+
+
+@pytest.mark.parametrize(
+    ("module", "given", "message"),
+    [(Optional, 3, "takes 1 to 2 inputs, and 3"), (Variadic, 0, "takes 1 or more inputs, and 0")],
+)
+def test_the_number_of_inputs_is_told_with_its_range(module, given, message):
+    """Optional inputs may be left out, and what is one too many or too few is counted."""
+    network = fgan.make_functional(make(module, 4, 1))
+    x = samples()
+    network.apply(network.params, network.buffers, x)
+    network.apply(network.params, network.buffers, x, x)
+    with pytest.raises(ValueError, match=message):
+        network.apply(network.params, network.buffers, *[x] * given)
+
+
+def test_other_hooks_are_left_alone():
+    """A hook that keeps no state of its own, such as one that scales the input, still works."""
+    module = make(nn.Linear, 4, 1)
+    module.register_forward_pre_hook(lambda layer, inputs: (2 * inputs[0],))
+    network = fgan.make_functional(module)
+    x = samples()
+    got, _ = network.apply(network.params, network.buffers, x)
+    assert torch.equal(got, module(x))

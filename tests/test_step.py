@@ -234,3 +234,17 @@ def test_low_precision_penalty_is_single_precision():
     stepped, info = algorithm.step(state, batch, algorithm.noise(0, 0, 4))
     assert info.penalty.dtype == torch.float32
     assert described(stepped) == described(state)
+
+
+@pytest.mark.parametrize("gradients", ["input_gradients", "batched_input_gradients"])
+def test_samples_may_be_single_numbers(gradients):
+    """With D(x) = x³ on samples [B], the penalties are those of the slope 3x²."""
+    x = torch.tensor([0.5, -1.0, 2.0], dtype=torch.float64)
+    way = {"gradients": getattr(fgan.penalties, gradients)}
+    slope = 3 * x**2
+    for got, expected in [
+        (fgan.penalties.gradient_penalty(lambda x: x**3, x, **way), (slope - 1) ** 2),
+        (fgan.penalties.w_divergence_penalty(lambda x: x**3, x, **way), 2 * slope**6),
+        (fgan.penalties.zero_centered_penalty(lambda x: x**3, x, **way), slope**2),
+    ]:
+        torch.testing.assert_close(got, expected, atol=1e-9, rtol=1e-12)

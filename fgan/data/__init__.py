@@ -175,7 +175,7 @@ def _order(size: int, seed: int, epoch: int, device: torch.device) -> Tensor:
     """The epoch's permutation, on `device`; drawn on the CPU, so that every device has the same."""
     generator = Generator().manual_seed(mix_seed(seed, _SHUFFLING, epoch))
     order = torch.randperm(size, generator=generator)
-    if device.type == "cuda":  # from pinned memory the copy does not wait for the device
+    if device.type == "cuda":  # pragma: no cover (needs a GPU); pinned, the copy does not wait
         return order.pin_memory().to(device, non_blocking=True)
     return order.to(device)
 
