@@ -44,16 +44,19 @@ def batched_input_gradients(critic: Critic, x: Tensor, *conditions: Tensor) -> T
 def gradient_norms(gradients: Tensor) -> Tensor:
     """‖∇D(x_i)‖₂ over all but the first axis, [B, ...] -> [B], in float32 or better.
 
-    `vector_norm` has a zero subgradient at zero, where sqrt(sum(g²)) has NaN.
+    Derivatives of every order are 0 at zero, where those of sqrt(sum(g²)) are NaN.
     """
+    squares = square_norms(gradients)
+    zero = squares == 0
+    return torch.where(zero, 0.0, torch.where(zero, 1.0, squares).sqrt())
+
+
+def square_norms(gradients: Tensor) -> Tensor:
+    """‖∇D(x_i)‖₂², [B, ...] -> [B], in float32 or better: half precision would overflow at 256."""
     if gradients.dtype in (torch.float16, torch.bfloat16):
         gradients = gradients.float()
-    return torch.linalg.vector_norm(_rows(gradients), dim=1)
-
-
-def _rows(gradients: Tensor) -> Tensor:
-    """[B, ...] -> [B, n] for samples of any rank, single numbers too."""
-    return gradients.reshape(gradients.shape[0], -1)
+    # Samples of any rank, single numbers too.
+    return torch.square(gradients.reshape(gradients.shape[0], -1)).sum(dim=1)
 
 
 def gradient_penalty(
@@ -88,8 +91,13 @@ def w_divergence_penalty(
 
     Wu et al. 2018 (arXiv 1712.01026), the gradient term of the W-divergence, for x ~ Pu.
     """
-    norms = gradient_norms(gradients(critic, x, *conditions))
-    return tree.like(k, norms) * norms ** tree.like(p, norms)
+    squares = square_norms(gradients(critic, x, *conditions))
+    half = tree.like(p, squares) / 2
+    # At zero the power rule is 0 · ∞ for p < 4. There the penalty is, to second order, ‖∇D‖² for
+    # p = 2, and 0 for a larger p; below 2 the curvature is infinite, and left out.
+    zero = squares == 0
+    powers = torch.where(zero, squares * (half == 1), torch.where(zero, 1.0, squares) ** half)
+    return tree.like(k, squares) * powers
 
 
 def zero_centered_penalty(
@@ -104,10 +112,7 @@ def zero_centered_penalty(
     R1 with x real and R2 with x fake, times γ/2 (Mescheder et al. 2018, arXiv 1801.04406, eq. 9
     and 10).
     """
-    slope = _rows(gradients(critic, x, *conditions))
-    if slope.dtype in (torch.float16, torch.bfloat16):
-        slope = slope.float()
-    return torch.square(slope).sum(dim=1)
+    return square_norms(gradients(critic, x, *conditions))
 
 
 def interpolate(real: Tensor, fake: Tensor, mix: Tensor) -> Tensor:

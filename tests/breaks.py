@@ -28,16 +28,16 @@ BREAKS = {
     ),
     # penalties
     "norm over the wrong axis": (
-        "penalties.py", "torch.linalg.vector_norm(gradients.flatten(start_dim=1), dim=1)",
-        "torch.linalg.vector_norm(gradients.flatten(start_dim=1), dim=0)", PENALTY,
+        "penalties.py", "torch.square(gradients.reshape(gradients.shape[0], -1)).sum(dim=1)",
+        "torch.square(gradients.reshape(gradients.shape[0], -1)).sum(dim=0)", PENALTY,
     ),
     "one norm for the whole batch": (
-        "penalties.py", "torch.linalg.vector_norm(gradients.flatten(start_dim=1), dim=1)",
-        "torch.linalg.vector_norm(gradients).expand(gradients.shape[0])", PENALTY,
+        "penalties.py", "torch.square(gradients.reshape(gradients.shape[0], -1)).sum(dim=1)",
+        "torch.square(gradients).sum().expand(gradients.shape[0])", PENALTY,
     ),
     "square root of a sum of squares": (
-        "penalties.py", "torch.linalg.vector_norm(gradients.flatten(start_dim=1), dim=1)",
-        "gradients.flatten(start_dim=1).square().sum(dim=1).sqrt()", PENALTY,
+        "penalties.py", "torch.where(zero, 0.0, torch.where(zero, 1.0, squares).sqrt())",
+        "squares.sqrt()", PENALTY,
     ),
     "penalty outside the tape": (
         "penalties.py", "return vmap(grad(score))(x, *conditions)",
@@ -54,12 +54,17 @@ BREAKS = {
         "penalties.py", "excess = norms - tree.like(target, norms)", "excess = norms", PENALTY,
     ),
     "p for p/2: squared norms to the power p": (
-        "penalties.py", "norms ** tree.like(p, norms)", "norms.square() ** tree.like(p, norms)",
-        PENALTY,
+        "penalties.py", "half = tree.like(p, squares) / 2", "half = tree.like(p, squares)", PENALTY,
     ),
-    "k forgotten": ("penalties.py", "return tree.like(k, norms) * ", "return ", PENALTY),
+    "power rule at a zero gradient": (
+        "penalties.py", "torch.where(zero, 1.0, squares) ** half", "squares**half", PENALTY,
+    ),
+    "no curvature at a zero gradient": (
+        "penalties.py", "squares * (half == 1)", "0.0", PENALTY,
+    ),
+    "k forgotten": ("penalties.py", "return tree.like(k, squares) * ", "return ", PENALTY),
     "zero-centred penalty not squared": (
-        "penalties.py", "return torch.square(slope).sum(dim=1)", "return slope.abs().sum(dim=1)",
+        "penalties.py", "return square_norms(gradients(", "return gradient_norms(gradients(",
         PENALTY,
     ),
     "half-precision penalty": (

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import NORMS, critic_of, normal, seeds, shapes
-from torch.func import functional_call, grad
+from torch.func import functional_call, grad, jacrev
 
 from fgan.penalties import (
     batched_input_gradients,
@@ -189,6 +189,23 @@ def test_zero_weight_is_no_nan(p):
         torch.zeros(2, dtype=torch.float64)
     )
     assert slope.tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("penalty", "curvature"),
+    [(partial(w_divergence_penalty, k=3.0, p=p), 6.0 if p == 2 else 0.0) for p in POWERS]
+    + [(partial(w_divergence_penalty, k=3.0, p=torch.tensor(2.0)), 6.0)]
+    + [(zero_centered_penalty, 2.0), (gradient_penalty, 0.0)],
+)
+def test_curvature_at_a_zero_gradient(penalty, curvature):
+    """Whoever differentiates through a round needs it: 2k I of k‖w‖², and no NaN for any other p.
+
+    For p > 2 it is 0. Below, and for the gradient penalty, it does not exist, and 0 stands for it.
+    """
+    x = normal(0, 3, 2)
+    zero = torch.zeros(2, dtype=torch.float64)
+    found = jacrev(grad(lambda w: penalty(lambda y: y @ w, x).mean()))(zero)
+    exactly(found, curvature * torch.eye(2, dtype=torch.float64))
 
 
 @given(shapes(), seeds)
