@@ -178,8 +178,13 @@ def adversarial(
                 output, new_buffers = score_with(params, buffers, x, *c)
                 return as_scores(output, x), new_buffers
 
-            real_scores, new_buffers = critic_at(real, *conditions)
-            fake_scores, _ = critic_at(fake, *conditions)
+            if penalty is None:
+                real_scores, new_buffers = critic_at(real, *conditions)
+                fake_scores, _ = critic_at(fake, *conditions)
+            else:  # a critic that treats every sample alone scores both in one pass
+                both = (torch.cat([x, x]) for x in conditions)
+                scores, new_buffers = critic_at(torch.cat([real, fake]), *both)
+                real_scores, fake_scores = scores.chunk(2)
             adversarial_loss = critic_loss(real_scores, fake_scores).mean()
             penalty_mean = torch.zeros_like(adversarial_loss)
             if penalty is not None:
