@@ -1,7 +1,8 @@
-"""Milliseconds per round: fgan eager and compiled against the imperative way.
+"""Milliseconds per round: fgan eager and compiled against the imperative way, JAX and the limit.
 
     python bench/rounds.py                          # every recipe on every workload
     python bench/rounds.py --workloads mlp --recipes wgan-gp
+    python bench/rounds.py --contestants imperative jax fgan.compile
 
 Every contestant first plays the same round from the same weights and must find the same losses.
 Then they play in turn, round by round, so that a drift of the machine meets all of them alike.
@@ -9,6 +10,7 @@ Then they play in turn, round by round, so that a drift of the machine meets all
 
 import argparse
 import copy
+import importlib.util
 import json
 import platform
 import statistics
@@ -19,6 +21,7 @@ from pathlib import Path
 
 import torch
 from imperative import imperative_step
+from limits import Rates, flops_of_round, measured_rates, optimizer_bytes_of_round
 from rich.console import Console
 from rich.table import Table
 from workloads import RECIPES, WORKLOADS, Workload
@@ -29,24 +32,36 @@ from fgan.penalties import gradient_penalty, w_divergence_penalty
 Play = Callable[[fgan.Batch, fgan.Noise], tuple[torch.Tensor, torch.Tensor]]
 
 
-def contestants(recipe: str, work: Workload, device: str) -> dict[str, Play]:
-    """Every way to play the round, each on its own copy of the same weights."""
+def contestants(recipe: str, work: Workload, device: str, wanted: set[str]) -> dict[str, Play]:
+    """The wanted ways to play the round, each on its own copy of the same weights."""
     torch.manual_seed(0)
     generator, critic = work.generator().to(device), work.critic().to(device)
     algorithm = RECIPES[recipe](generator, critic, n_critic=work.n_critic)
-    ways = {
-        "imperative": imperative_step(recipe, copy.deepcopy(generator), copy.deepcopy(critic)),
-        "eager": functional(algorithm),
-        "torch.compile": functional(
+
+    def jax() -> Play:
+        from jax_round import jax_step
+
+        return jax_step(recipe, copy.deepcopy(generator), copy.deepcopy(critic), work.n_critic)
+
+    ways: dict[str, Callable[[], Play]] = {
+        "imperative": lambda: imperative_step(
+            recipe, copy.deepcopy(generator), copy.deepcopy(critic)
+        ),
+        "eager": lambda: functional(algorithm),
+        "torch.compile": lambda: functional(
             algorithm._replace(step=torch.compile(algorithm.step, fullgraph=True))
         ),
-        "fgan.compile": functional(fgan.compile(algorithm)),
+        "fgan.compile": lambda: functional(fgan.compile(algorithm)),
+        "vmap(grad)": lambda: functional(fgan.compile(per_sample(recipe, generator, critic, work))),
+        "jax": jax,
     }
-    if recipe in PENALTIES:
-        ways["vmap(grad)"] = functional(fgan.compile(per_sample(recipe, generator, critic, work)))
-    return ways
+    missing = set() if recipe in PENALTIES else {"vmap(grad)"}
+    if importlib.util.find_spec("jax") is None or importlib.util.find_spec("optax") is None:
+        missing.add("jax")
+    return {way: make() for way, make in ways.items() if way in wanted - missing}
 
 
+CONTESTANTS = ["imperative", "eager", "torch.compile", "fgan.compile", "vmap(grad)", "jax"]
 PENALTIES = {
     "wgan-gp": (gradient_penalty, 10.0, "interpolate", (1e-4, (0.0, 0.9))),
     "wgan-div": (w_divergence_penalty, 1.0, "real_and_fake", (2e-4, (0.5, 0.999))),
@@ -84,10 +99,12 @@ def functional(algorithm: fgan.Algorithm) -> Play:
     return play
 
 
-def measure(recipe: str, name: str, device: str, rounds: int) -> dict[str, object]:
+def measure(
+    recipe: str, name: str, device: str, rounds: int, wanted: set[str], rates: Rates
+) -> dict[str, object]:
     """First-call seconds, agreement and interleaved round times of every contestant."""
     work = WORKLOADS[name]
-    ways = contestants(recipe, work, device)
+    ways = contestants(recipe, work, device, wanted | {"imperative"})
     drawer = RECIPES[recipe](work.generator(), work.critic(), n_critic=work.n_critic)
     shape = (work.n_critic, work.batch_size, *work.sample_shape)
     real = torch.rand(shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
@@ -97,7 +114,7 @@ def measure(recipe: str, name: str, device: str, rounds: int) -> dict[str, objec
     first_call, losses = {}, {}
     for way, play in ways.items():
         begin = time.perf_counter()
-        losses[way] = [loss.item() for loss in play(batch, noises[0])]
+        losses[way] = [float(loss) for loss in play(batch, noises[0])]
         first_call[way] = time.perf_counter() - begin
     for way, found in losses.items():
         expected = torch.tensor(losses["imperative"])
@@ -118,7 +135,18 @@ def measure(recipe: str, name: str, device: str, rounds: int) -> dict[str, objec
     for way, values in times.items():
         low, middle, high = statistics.quantiles(values, n=4) if len(values) > 1 else values * 3
         rows[way] = {"median_ms": middle, "quartiles_ms": [low, high], "first_s": first_call[way]}
-    return {"workload": name, "title": work.title, "recipe": recipe, "rounds": rounds, "rows": rows}
+    flops = flops_of_round(drawer, batch, noises[0])
+    traffic = optimizer_bytes_of_round(drawer, work.n_critic)
+    return {
+        "workload": name,
+        "title": work.title,
+        "recipe": recipe,
+        "rounds": rounds,
+        "gflop": flops / 1e9,
+        "optimizer_gb": traffic / 1e9,
+        "limit_ms": 1e3 * (flops / rates.flops + traffic / rates.bytes),
+        "rows": rows,
+    }
 
 
 WARM_UP = 5
@@ -144,8 +172,18 @@ def machine(device: str) -> dict[str, object]:
 
 def table(result: dict, console: Console) -> None:
     """Print one recipe on one workload."""
-    picture = Table(title=f"{result['recipe']} on {result['workload']}: {result['title']}")
-    for heading in ("contestant", "ms per round", "quartiles", "imperative / it", "first call, s"):
+    picture = Table(
+        title=f"{result['recipe']} on {result['workload']}: {result['title']}",
+        caption=f"{result['gflop']:.2f} GFLOP; the limit is {result['limit_ms']:.1f} ms a round",
+    )
+    for heading in (
+        "contestant",
+        "ms per round",
+        "quartiles",
+        "imperative / it",
+        "limit / it",
+        "first call, s",
+    ):
         picture.add_column(heading, justify="left" if heading == "contestant" else "right")
     base = result["rows"]["imperative"]["median_ms"]
     for way, row in result["rows"].items():
@@ -155,6 +193,7 @@ def table(result: dict, console: Console) -> None:
             f"{row['median_ms']:.1f}",
             f"{low:.1f} to {high:.1f}",
             f"{base / row['median_ms']:.2f}",
+            f"{result['limit_ms'] / row['median_ms']:.2f}",
             f"{row['first_s']:.1f}",
         )
     console.print(picture)
@@ -165,18 +204,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--workloads", nargs="+", choices=WORKLOADS, default=["mlp", "conv", "toy"])
     parser.add_argument("--recipes", nargs="+", choices=RECIPES, default=list(RECIPES))
+    parser.add_argument(
+        "--contestants", nargs="+", choices=CONTESTANTS, default=CONTESTANTS, metavar="WAY"
+    )
     parser.add_argument("--rounds", type=int, default=30, help="timed rounds of each contestant")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--out", type=Path, help="default: bench/results/rounds-DEVICE.json")
     options = parser.parse_args()
     console = Console(width=110)
     where = machine(options.device)
+    rates = measured_rates(options.device)
+    where |= {"gemm_gflops": rates.flops / 1e9, "copy_gb_per_s": rates.bytes / 1e9}
     console.print(where)
     results = []
     for name in options.workloads:
         for recipe in options.recipes:
             torch.compiler.reset()
-            results.append(measure(recipe, name, options.device, options.rounds))
+            results.append(
+                measure(
+                    recipe, name, options.device, options.rounds, set(options.contestants), rates
+                )
+            )
             table(results[-1], console)
     folder = Path(__file__).parent / "results"
     out = options.out or folder / f"rounds-{options.device}.json"

@@ -40,10 +40,10 @@ def compile(
     def program(function: Callable[..., Any]) -> Callable[..., Any]:
         options: dict[str, Any] = {"guard_filter_fn": _guards_of_inputs(function)}
         if backend == "inductor":
-            from fgan.graphs import DropZeros  # brings the whole compiler in, seconds of it
+            from fgan.graphs import Rewrite  # brings the whole compiler in, seconds of it
 
             options |= {
-                "joint_custom_pre_pass": DropZeros(),
+                "joint_custom_pre_pass": Rewrite(),
                 # Adam's bias corrections are two numbers. At the default they count as cheap
                 # enough to be worked out again, powers and all, for every vector of parameters.
                 "realize_opcount_threshold": 6,

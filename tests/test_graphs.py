@@ -1,4 +1,4 @@
-"""Products with explicit zeros are taken out of a graph, and nothing else is."""
+"""Repeats and products with explicit zeros are taken out of a graph, and nothing else is."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ from torch.func import grad
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.functional import conv2d, leaky_relu
 
-from fgan.graphs import DropZeros
+from fgan.graphs import Rewrite
 
 aten = torch.ops.aten
 
@@ -15,7 +15,7 @@ def rewritten(function, *inputs):
     """The traced function before and after, as (graph module, graph module)."""
     before = make_fx(function, tracing_mode="fake")(*inputs)
     after = make_fx(function, tracing_mode="fake")(*inputs)
-    DropZeros()(after.graph)
+    Rewrite()(after.graph)
     after.recompile()
     return before, after
 
@@ -147,7 +147,7 @@ def test_the_penalty_of_a_leaky_critic_loses_products():
 
 def test_compiled_graphs_are_cached_under_the_rewriting():
     """Two passes of one version have one key, so that a second process compiles nothing."""
-    assert DropZeros().uuid() == DropZeros().uuid() is not None
+    assert Rewrite().uuid() == Rewrite().uuid() is not None
 
 
 def test_other_operations_with_several_outputs_stay():
@@ -155,3 +155,40 @@ def test_other_operations_with_several_outputs_stay():
     x = matrix()
     _, after = rewritten(lambda x: sum(torch.var_mean(x, dim=0)) + torch.zeros_like(x[0]), x)
     torch.testing.assert_close(after(x), sum(torch.var_mean(x, dim=0)), atol=1e-12, rtol=0)
+
+
+def test_a_repeated_pass_is_made_once():
+    """Scores and their gradient at one batch: one pass forward and one back."""
+
+    def function(x, w):
+        def score(x):
+            return torch.tanh(torch.cat([x, 2 * x]) @ w).sum()
+
+        return score(x) + grad(score)(x).sum()
+
+    x, w = matrix(0), matrix(1)
+    before, after = rewritten(function, x, w)
+    assert count(before, aten.mm.default) == 3
+    assert count(after, aten.mm.default) == 2
+    assert count(after, aten.tanh.default) == count(after, aten.cat.default) == 1
+    assert torch.equal(after(x, w), function(x, w))
+
+
+def test_what_only_looks_repeated_stays():
+    """Other scalars, other types of one scalar, and new random numbers are other values."""
+
+    def function(x):
+        several = (x + 1, x + 1.0, x + 2, torch.rand_like(x), torch.rand_like(x))
+        return torch.stack(several) * 1
+
+    before, after = rewritten(function, matrix(0))
+    assert count(after, aten.add.Tensor) == count(before, aten.add.Tensor) == 3
+    assert count(after, aten.rand_like.default) == 2
+
+
+def test_outputs_stay_apart():
+    """A caller never holds two names for one tensor, which a later call would compile for anew."""
+    _, after = rewritten(lambda x: (torch.tanh(x), torch.tanh(x)), matrix(0))
+    one, other = after(matrix(0))
+    assert torch.equal(one, other)
+    assert one.data_ptr() != other.data_ptr()

@@ -1,0 +1,108 @@
+"""What the hardware allows: the work of a round against rates measured on the spot.
+
+The limit of a round is the time of its multiplications at the rate of one large matrix product,
+plus the time of the optimisers' traffic at the rate of one large copy. Activations, norms and
+everything else are taken to cost nothing, so no implementation reaches it.
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.fx import GraphModule
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils.flop_counter import flop_registry
+
+import fgan
+from fgan.graphs import Rewrite
+
+
+class Rates(NamedTuple):
+    """What a second is good for."""
+
+    flops: float
+    bytes: float
+
+
+def measured_rates(device: str) -> Rates:
+    """The rates of a float32 product of two 2048 x 2048 matrices and of a copy of 256 MB."""
+    a, b = torch.randn(2, 2048, 2048, device=device)
+    source = torch.randn(2**26, device=device)
+    target = torch.empty_like(source)
+    product, copied = torch.empty_like(a), source.nbytes
+    return Rates(
+        2 * 2048**3 / seconds(lambda: torch.mm(a, b, out=product), device),
+        2 * copied / seconds(lambda: target.copy_(source), device),
+    )
+
+
+def seconds(work: Callable[[], object], device: str, runs: int = 9) -> float:
+    """The median time of some work."""
+    times = []
+    for _ in range(runs):
+        if device == "cuda":
+            torch.cuda.synchronize()
+        begin = time.perf_counter()
+        work()
+        if device == "cuda":
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - begin)
+    return statistics.median(times)
+
+
+def flops_of_round(algorithm: fgan.Algorithm, batch: fgan.Batch, noise: fgan.Noise) -> int:
+    """Multiplications and additions of all matrix products and convolutions of a round.
+
+    Counted in the traced parts, without products by explicit zeros: what has to be done.
+    """
+    state = algorithm.init()
+    updates = batch.real.shape[0]
+    one_latent, real, mix = noise.critic_latent[0], batch.real[0], noise.mix[0]
+    fake = algorithm.fakes(state, one_latent)
+    parts = [
+        (updates, lambda z: algorithm.fakes(state, z), (one_latent,)),
+        (
+            updates,
+            lambda x, y, m: algorithm.critic_update(state, x, None, y, m, y)[0].critic.params,
+            (real, fake, mix),
+        ),
+        (
+            1,
+            lambda z: algorithm.generator_update(state, z)[0].generator.params,
+            (noise.generator_latent,),
+        ),
+    ]
+    return sum(times * _flops(_traced(part, *inputs)) for times, part, inputs in parts)
+
+
+def _traced(function: Callable[..., Any], *inputs: Tensor) -> GraphModule:
+    traced = make_fx(function, tracing_mode="fake", _allow_non_fake_inputs=True)(*inputs)
+    Rewrite()(traced.graph)
+    return traced
+
+
+def _flops(traced: GraphModule) -> int:
+    total = 0
+    for node in traced.graph.nodes:
+        count = flop_registry.get(getattr(node.target, "overloadpacket", None))
+        if count is not None:
+            args = torch.fx.node.map_arg(node.args, lambda n: n.meta["val"])
+            kwargs = torch.fx.node.map_arg(node.kwargs, lambda n: n.meta["val"])
+            total += count(*args, **kwargs, out_val=node.meta["val"])
+    return total
+
+
+def optimizer_bytes_of_round(algorithm: fgan.Algorithm, updates: int) -> int:
+    """Bytes that the optimisers move: each parameter, its gradient and state read, all but the
+    gradient written."""
+    state = algorithm.init()
+
+    def once(player: Any) -> int:
+        kept = fgan.tree.leaves((player.params, player.opt_state))
+        gradient = fgan.tree.leaves(player.params)
+        return sum(2 * leaf.nbytes for leaf in kept) + sum(leaf.nbytes for leaf in gradient)
+
+    return updates * once(state.critic) + once(state.generator)
