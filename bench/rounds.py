@@ -22,6 +22,7 @@ from pathlib import Path
 import torch
 from imperative import imperative_step
 from limits import Rates, flops_of_round, measured_rates, optimizer_bytes_of_round
+from peers import peer_steps
 from rich.console import Console
 from rich.table import Table
 from workloads import RECIPES, WORKLOADS, Workload
@@ -58,10 +59,13 @@ def contestants(recipe: str, work: Workload, device: str, wanted: set[str]) -> d
     missing = set() if recipe in PENALTIES else {"vmap(grad)"}
     if importlib.util.find_spec("jax") is None or importlib.util.find_spec("optax") is None:
         missing.add("jax")
-    return {way: make() for way, make in ways.items() if way in wanted - missing}
+    plays = {way: make() for way, make in ways.items() if way in wanted - missing}
+    if "peers" in wanted:
+        plays |= peer_steps(recipe, generator, critic)
+    return plays
 
 
-CONTESTANTS = ["imperative", "eager", "torch.compile", "fgan.compile", "vmap(grad)", "jax"]
+CONTESTANTS = ["imperative", "eager", "torch.compile", "fgan.compile", "vmap(grad)", "jax", "peers"]
 PENALTIES = {
     "wgan-gp": (gradient_penalty, 10.0, "interpolate", (1e-4, (0.0, 0.9))),
     "wgan-div": (w_divergence_penalty, 1.0, "real_and_fake", (2e-4, (0.5, 0.999))),
