@@ -30,3 +30,41 @@ def told(monkeypatch, tmp_path):
         return found
 
     return run
+
+
+def test_wasserstein(told):
+    """W1 sees how far apart two lines are and JS does not; WGAN-GP's loss follows the samples."""
+    found = told("wasserstein")
+    theta = [-1, -0.75, -0.5, -0.25, 0, 0.25, 0.5, 0.75, 1]
+    for place, js, w1, clipped in zip(
+        theta, *(found.estimates[name].tolist() for name in ("gan", "wgan-gp", "wgan")), strict=True
+    ):
+        assert js == pytest.approx(0.693 if place else 0, abs=0.1)
+        assert w1 == pytest.approx(abs(place), rel=0.25, abs=1e-3)
+        assert clipped == pytest.approx(2.9 * abs(place), rel=0.3, abs=1e-3)
+    quality, estimate = found.training["wgan-gp"].mean(dim=1)
+    assert quality[-1] < 0.7 * quality[0]
+    assert estimate[-1] < 0.7 * estimate[0]
+    assert (found.training["gan"][1] > 0.6).all()  # stuck near log 2
+    assert found.wgan_gp_rank_correlation > 0.8
+
+
+def test_gradient_norms(told):
+    """The critic's slope goes to 1; BatchNorm alone couples the samples, and fgan names it."""
+    found = told("gradient_norms")
+    first, *_, last = found.quantiles.values()
+    assert first[-1] < 0.3
+    assert 0.75 < last[2] < 1.25
+    for norm, matrix in found.dependence.items():
+        own = matrix.diagonal()
+        assert (own > 1e-3).all()
+        strays = (matrix.sum(dim=1) - own) / own
+        assert strays.min() > 0.02 if norm == "batch" else strays.abs().max() == 0
+    assert found.sum_error < 1e-5
+    assert "'layers.2' mixes the samples" in found.refusal
+
+
+@pytest.mark.parametrize("name", ["game", "hard_to_train", "dirac"])
+def test_claim_holds(told, name):
+    """The script measures its claim and finds it true by its own margin."""
+    told(name)
