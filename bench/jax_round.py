@@ -22,6 +22,7 @@ as the environment's `PJRT_NPROC` says when JAX starts. Neither `torch.set_num_t
 Matrix products are in float32 also where JAX's default is less, as is torch's default.
 """
 
+import itertools
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -173,7 +174,7 @@ def translate(model: nn.Module) -> tuple[Layer, list, list]:
     # Between layers that have an order of features, those that act on single numbers do not count.
     ordered = [m for m in modules if not isinstance(m, nn.LeakyReLU | nn.ReLU | nn.Tanh)]
     before = dict(zip(ordered[1:], ordered, strict=False))
-    after = dict(zip(ordered, ordered[1:], strict=False))
+    after = dict(itertools.pairwise(ordered))
     for module in modules:
         own, seen = (), ()
         match module:
