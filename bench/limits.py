@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils.flop_counter import flop_registry
@@ -62,23 +61,25 @@ def flops_of_round(algorithm: fgan.Algorithm, batch: fgan.Batch, noise: fgan.Noi
     updates = batch.real.shape[0]
     one_latent, real, mix = noise.critic_latent[0], batch.real[0], noise.mix[0]
     fake = algorithm.fakes(state, one_latent)
+    # The state is an input, for a captured tensor would get another name at each of its uses, and
+    # what is the same would not look the same.
     parts = [
-        (updates, lambda z: algorithm.fakes(state, z), (one_latent,)),
+        (updates, algorithm.fakes, (one_latent,)),
         (
             updates,
-            lambda x, y, m: algorithm.critic_update(state, x, None, y, m, y)[0].critic.params,
+            lambda s, x, y, m: algorithm.critic_update(s, x, None, y, m, y)[0].critic.params,
             (real, fake, mix),
         ),
         (
             1,
-            lambda z: algorithm.generator_update(state, z)[0].generator.params,
+            lambda s, z: algorithm.generator_update(s, z)[0].generator.params,
             (noise.generator_latent,),
         ),
     ]
-    return sum(times * _flops(_traced(part, *inputs)) for times, part, inputs in parts)
+    return sum(times * _flops(_traced(part, state, *inputs)) for times, part, inputs in parts)
 
 
-def _traced(function: Callable[..., Any], *inputs: Tensor) -> GraphModule:
+def _traced(function: Callable[..., Any], *inputs: Any) -> GraphModule:
     traced = make_fx(function, tracing_mode="fake", _allow_non_fake_inputs=True)(*inputs)
     Rewrite()(traced.graph)
     return traced
