@@ -37,18 +37,24 @@ def main() -> None:
         chosen = [result for result in results if result["workload"] == name]
         for place, result in enumerate(chosen):
             base = result["rows"]["imperative"]["median_ms"]
-            for index, (way, color) in enumerate(COLORS.items()):
-                if way in result["rows"]:
-                    height = base / result["rows"][way]["median_ms"]
-                    at = place + (index - 1.5) / 5
-                    panel.bar(at, height, 0.2, color=color, label=None if place else way)
+            ways = [way for way in COLORS if way in result["rows"]]
+            for index, way in enumerate(ways):
+                height = base / result["rows"][way]["median_ms"]
+                at = place + (index - (len(ways) - 1) / 2) / 5
+                panel.bar(at, height, 0.2, color=COLORS[way], label=way)
         panel.axhline(1, color="black", linewidth=0.8)
-        panel.set_xticks(range(len(chosen)), [result["recipe"] for result in chosen])
+        recipes = [result["recipe"] for result in chosen]
+        panel.set_xticks(range(len(chosen)), recipes, fontsize=8)
         panel.set_title(name)
         panel.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel("rounds per imperative round")
+    bars = {
+        way: bar
+        for panel in panels
+        for bar, way in zip(*panel.get_legend_handles_labels(), strict=True)
+    }
     figure.legend(
-        *panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False
+        bars.values(), bars.keys(), loc="outside upper center", ncols=len(bars), frameon=False
     )
     figure.savefig(source.with_suffix(".png"), dpi=120)
 

@@ -68,3 +68,18 @@ def test_gradient_norms(told):
 def test_claim_holds(told, name):
     """The script measures its claim and finds it true by its own margin."""
     told(name)
+
+
+def test_w_divergence(told):
+    """Critics find a symmetric divergence; WGAN-GP's objective is below zero at equality."""
+    found = told("w_divergence")
+    # θ = 1, u = ½N(0, 1) + ½N(1, 1): (5/6) ∫ gap^(6/5) / (12 u)^(1/5), by adaptive quadrature.
+    at_one, at_minus_one = found.learnt[6], found.learnt[2]
+    assert at_one == pytest.approx(0.5076, rel=0.12)
+    assert at_minus_one == pytest.approx(0.5076, rel=0.12)
+    assert found.learnt[4] == pytest.approx(0, abs=1e-4)
+    # max over a of -10 mean (|a cos φ| - 1)² is -10 (1 - 8/π²).
+    assert found.on_angles["wgan-gp"].max() == pytest.approx(-1.894, abs=0.01)
+    assert found.on_angles["wgan-div"].max() == 0
+    assert found.choices["wgan-gp"].max() > 1000 * found.choices["wgan-gp"].min()
+    assert found.choices["wgan-div"].max() < 2.5 * found.choices["wgan-div"].min()
