@@ -5,6 +5,7 @@ nothing would not pass.
 """
 
 import importlib
+import statistics
 import sys
 from pathlib import Path
 
@@ -83,3 +84,17 @@ def test_w_divergence(told):
     assert found.on_angles["wgan-div"].max() == 0
     assert found.choices["wgan-gp"].max() > 1000 * found.choices["wgan-gp"].min()
     assert found.choices["wgan-div"].max() < 2.5 * found.choices["wgan-div"].min()
+
+
+def test_weight_clipping(told):
+    """Clipped weights sit at ±c, and slopes change by a constant factor from layer to layer."""
+    found = told("weight_clipping")
+    assert (found.weights["c = 0.1"].abs() > 0.099).double().mean() > 0.4
+    assert found.weights["c = 0.1"].abs().max() <= 0.1 < found.weights["penalty"].abs().max()
+    layers = range(11)
+    for c, factor in ("c = 0.001", 0.01), ("c = 0.01", 0.1), ("c = 0.1", 3):
+        slope, _ = statistics.linear_regression(layers, found.norms[c].log10().tolist())
+        per_layer = 10**-slope  # going down from the output
+        assert per_layer < factor if factor < 1 else per_layer > factor
+    assert 0.3 < found.norms["penalty"].min() / found.norms["penalty"].max()
+    assert found.parabola_penalty < found.parabola_clipped
