@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -98,3 +99,17 @@ def test_weight_clipping(told):
         assert per_layer < factor if factor < 1 else per_layer > factor
     assert 0.3 < found.norms["penalty"].min() / found.norms["penalty"].max()
     assert found.parabola_penalty < found.parabola_clipped
+
+
+def test_conditional(told):
+    """A judge that saw real digits alone reads the digit that was asked for, and the walk's end."""
+    found = told("conditional")
+    assert found.judge_on_real > 0.97
+    assert found.agreement > 0.95
+    first, second = found.votes
+    assert first[0] > 0.9 > 0.1 > first[-1]
+    assert second[0] < 0.1 < 0.9 < second[-1]
+    # One latent, three labels: three pictures that differ, and the same label again the same.
+    digits = found.walks[:, 0, 0].flatten(1)
+    assert torch.pdist(digits).min() > 3
+    assert torch.allclose(found.walks[0, 0, -1], found.walks[1, 0, 0], atol=1e-5)
