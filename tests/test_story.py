@@ -113,3 +113,15 @@ def test_conditional(told):
     digits = found.walks[:, 0, 0].flatten(1)
     assert torch.pdist(digits).min() > 3
     assert torch.allclose(found.walks[0, 0, -1], found.walks[1, 0, 0], atol=1e-5)
+
+
+def test_population(told):
+    """Each member is the run that it would be alone, and clipping hard lets nothing be learnt."""
+    found = told("population")
+    assert found.difference < 1e-10
+    clips, distances = found.sweeps["wgan"]
+    assert clips[0] == pytest.approx(0.001)
+    assert (distances[0] > 0.85 * found.untrained).all()
+    assert distances[clips > 0.05].median() < 0.6 * found.untrained
+    weights, distances = found.sweeps["wgan-gp"]
+    assert distances[weights < 0.5].median() < 0.4 * found.untrained

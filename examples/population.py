@@ -1,0 +1,139 @@
+"""A whole sweep trained at once: `vmap` the round over hyper-parameters and over seeds.
+
+A round is a pure function of (λ, state, batch, noise), so a population is two `vmap`s of it, and
+each member is the run that it would have been alone. The sweep asks how much the bound c of WGAN
+and the weight λ of WGAN-GP matter: below some c, clipping lets nothing be learnt (Gulrajani et al.
+2017, arXiv 1704.00028, section 3), and λ too can be too large, if more gently.
+
+    python examples/population.py
+"""
+
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from common import COLORS, main, plt
+from matplotlib.figure import Figure
+from torch import Tensor
+from torch.func import vmap
+
+import fgan
+from fgan import tree
+
+DATA = fgan.data.load("swiss-roll")
+GENERATOR = fgan.models.mlp_generator((2,), latent_dim=2, hidden=(32, 32), norm="none").double()
+CRITIC = fgan.models.mlp_critic((2,), hidden=(32,) * 4).double()
+LATENT = torch.randn(2000, 2, generator=torch.Generator().manual_seed(1)).double()
+
+
+class Found(NamedTuple):
+    difference: float
+    """The largest between any number of a member's state, a round on, and of the run alone."""
+    members: int
+    speedup_wgan_gp: float
+    speedup_wgan: float  # seconds of a round one member after another, over that of all at once
+    untrained: float  # sliced W1 from the data; those below are after training, median of seeds
+    wgan_gp_best: float
+    wgan_gp_worst: float
+    wgan_best: float
+    wgan_worst: float
+    sweeps: dict[str, tuple[Tensor, Tensor]]  # values of λ or c, [V], and distances, [V, S]
+
+
+def begin(algorithm: fgan.Algorithm, values: Tensor, seeds: int) -> fgan.GANState:
+    """States [V, S, ...]: how a run begins depends on its seed alone."""
+    return tree.stack([tree.stack([algorithm.init(s) for s in range(seeds)])] * len(values))
+
+
+def rounds_of(algorithm: fgan.Algorithm, seeds: int, rounds: int):
+    """What the rounds take: one batch for all members, and noise [S, ...] for each seed."""
+    for i, batch in enumerate(fgan.data.batches(DATA, 64, algorithm.n_critic, rounds)):
+        noise = [algorithm.noise(seed, i, 64, dtype=torch.float64) for seed in range(seeds)]
+        yield fgan.Batch(batch.real.double()), tree.stack(noise)
+
+
+def population(recipe: Callable[[Tensor], fgan.Algorithm]) -> Callable[..., fgan.GANState]:
+    """(values [V], states [V, S, ...], batch, noise [S, ...]) -> states: one round of all."""
+
+    def one(value: Tensor, *given) -> fgan.GANState:
+        return recipe(value).step(*given)[0]
+
+    over_seeds = vmap(one, in_dims=(None, 0, None, 0))
+    return vmap(over_seeds, in_dims=(0, 0, None, None))
+
+
+def sliced_w1(generate: Callable[..., Tensor], states: fgan.GANState) -> Tensor:
+    """The mean of W1 from the data along 32 directions of the plane, [V, S]."""
+    angles = torch.arange(32).double() * torch.pi / 32
+    directions = torch.stack([angles.cos(), angles.sin()])
+    fake = vmap(vmap(lambda state: generate(state, LATENT) @ directions))(states)
+    real = DATA.samples[: len(LATENT)].double() @ directions
+    return (fake.sort(dim=-2).values - real.sort(dim=-2).values).abs().mean(dim=(-1, -2))
+
+
+def against_running_alone(recipe, values: Tensor, states) -> tuple[float, float]:
+    """A round more: the largest difference from the same runs one by one, and the speed-up."""
+    ((batch, noise),) = rounds_of(recipe(1.0), states.round.shape[1], rounds=1)
+    start = time.perf_counter()
+    together = population(recipe)(values, states, batch, noise)
+    middle = time.perf_counter()
+    noises = tree.unstack(noise)
+    alone = [
+        tree.stack([recipe(v).step(s, batch, n)[0] for s, n in zip(row, noises, strict=True)])
+        for v, row in zip(values, map(tree.unstack, tree.unstack(states)), strict=True)
+    ]
+    end = time.perf_counter()
+    pairs = zip(tree.leaves(together), tree.leaves(tree.stack(alone)), strict=True)
+    return max(float((a - b).abs().max()) for a, b in pairs), (end - middle) / (middle - start)
+
+
+def measure(quick: bool) -> Found:
+    rate, n_critic, rounds, seeds = (6e-3, 2, 40, 2) if quick else (2e-3, 3, 300, 3)
+    shared = dict(n_critic=n_critic, ema_decay=0.8 if quick else 0.95)
+    adam, rmsprop = fgan.adam(rate, betas=(0.0, 0.9)), fgan.rmsprop(rate)
+    by_adam = dict(generator_optimizer=adam, critic_optimizer=adam)
+    by_rmsprop = dict(generator_optimizer=rmsprop, critic_optimizer=rmsprop)
+    pair = GENERATOR, CRITIC
+    recipes = {
+        "wgan-gp": lambda weight: fgan.wgan_gp(*pair, penalty_weight=weight, **by_adam, **shared),
+        "wgan": lambda clip: fgan.wgan(*pair, clip=clip, **by_rmsprop, **shared),
+    }
+    grids = {"wgan-gp": torch.logspace(-1, 1, 3 if quick else 5).double()}
+    grids["wgan"] = torch.logspace(-3, 0, 4 if quick else 7).double()
+    sweeps, differences, speedups = {}, [], []
+    for name, recipe in recipes.items():
+        states, advance = begin(recipe(1.0), grids[name], seeds), population(recipe)
+        untrained = sliced_w1(recipe(1.0).generate, states).median().item()
+        for batch, noise in rounds_of(recipe(1.0), seeds, rounds):
+            states = advance(grids[name], states, batch, noise)
+        sweeps[name] = grids[name], sliced_w1(recipe(1.0).generate, states)
+        difference, speedup = against_running_alone(recipe, grids[name], states)
+        differences, speedups = [*differences, difference], [*speedups, speedup]
+    middle = [distances.median(dim=1).values for _, distances in sweeps.values()]
+    members = sum(distances.numel() for _, distances in sweeps.values())
+    ranges = (float(bound) for m in middle for bound in (m.min(), m.max()))
+    return Found(max(differences), members, *speedups, untrained, *ranges, sweeps)
+
+
+def draw(found: Found) -> Figure:
+    figure, panels = plt.subplots(1, 2, figsize=(9, 3.4), sharey=True)
+    for panel, (name, (values, distances)) in zip(panels, found.sweeps.items(), strict=True):
+        panel.axhline(found.untrained, color="black", linestyle="--", label="untrained")
+        panel.semilogx(values, distances, ".", color=COLORS[name], alpha=0.6)
+        panel.semilogx(values, distances.median(dim=1).values, color=COLORS[name], label=name)
+        panel.legend()
+    panels[0].set(xlabel="penalty weight λ", ylabel="sliced W1 from the data", title="WGAN-GP")
+    panels[1].set(xlabel="clip bound c", title="WGAN", ylim=(0, None))
+    return figure
+
+
+def check(found: Found) -> None:
+    assert found.difference < 1e-9, f"a member is {found.difference:.0e} away from the run alone"
+    learnt = max(found.wgan_gp_best, found.wgan_best)
+    assert learnt < 0.5 * found.untrained, f"{learnt:.2f} from {found.untrained:.2f}"
+    assert found.wgan_worst > 0.9 * found.untrained, f"c = 0.001 learns: {found.wgan_worst:.2f}"
+
+
+if __name__ == "__main__":
+    main(measure, draw, check)
