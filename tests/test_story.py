@@ -125,3 +125,24 @@ def test_population(told):
     assert distances[clips > 0.05].median() < 0.6 * found.untrained
     weights, distances = found.sweeps["wgan-gp"]
     assert distances[weights < 0.5].median() < 0.4 * found.untrained
+
+
+def test_semi_supervised(told):
+    """With the game, four labels teach more than alone, at equal labels and equal starts."""
+    found = told("semi_supervised")
+    alone, helped = found.accuracy[-1]
+    start_alone, start_helped = found.accuracy[0]
+    assert torch.equal(start_alone, start_helped)  # twins
+    assert alone.mean() > 0.65  # the labels do teach something
+    assert helped.mean() > alone.mean() + 0.06
+    assert (helped > alone).double().mean() > 0.6
+
+
+def test_unrolled(told):
+    """Looking five critic updates ahead, the generator keeps more modes than one that does not."""
+    found = told("unrolled")
+    (_, plain), (_, ahead) = found.covered["plain"], found.covered["unrolled"]
+    assert (plain[0] == ahead[0]).all()  # both begin as the same networks
+    late = slice(len(ahead) // 2, len(ahead))
+    assert ahead[late].mean() > plain[late].mean() + 1
+    assert ahead[late].mean() > plain[-len(ahead) // 2 :].mean()
