@@ -40,14 +40,16 @@ METHODS: dict[str, Callable[..., fgan.Algorithm]] = {
 
 
 class Found(NamedTuple):
+    gan_simultaneous: float  # the largest |λ|, of all eigenvalues λ of F' at (0, 0)
+    gan_alternating: float
+    r1_simultaneous: float
+    r1_alternating: float
+    wgan_gp_rest: float
+    """|θ| where WGAN-GP with weight 1.5 ends: its slope ψ, shrunk to 0, leans on the kink."""
     eigenvalues: dict[tuple[str, str], Tensor]
-    """Of F' at (0, 0), by method and updates; none for WGAN-GP, whose F has a kink there."""
+    """By method and updates; none for WGAN-GP, whose F has a kink at (0, 0)."""
     paths: dict[tuple[str, str], Tensor]
     """The points (θ, ψ) that the rounds visit, from (1, 0) on."""
-    distances: dict[tuple[str, str], float]
-    """From (0, 0), the mean over the last 32 rounds: about a turn."""
-    wgan_gp_rest: float
-    """|θ| where WGAN-GP with λ = 1.5 ends: its slope ψ, shrunk to 0, leans on the kink."""
 
 
 def one_round(method: str, update: str, **options) -> Callable[[Tensor], Tensor]:
@@ -74,45 +76,49 @@ def measure(quick: bool) -> Found:
     played = {key: one_round(*key) for key in product(METHODS, UPDATES)}
     jacobians = {key: jacrev(F)(zeros(2)) for key, F in played.items() if key[0] != "WGAN-GP"}
     eigenvalues = {key: torch.linalg.eigvals(jacobian) for key, jacobian in jacobians.items()}
-    paths = {key: path(F, 60 if quick else 600) for key, F in played.items()}
-    distances = {key: points[-32:].norm(dim=1).mean().item() for key, points in paths.items()}
+    printed = [eigenvalues[key].abs().max().item() for key in product(("GAN", "GAN + R1"), UPDATES)]
+    paths = {key: path(F, 50 if quick else 600) for key, F in played.items()}
     rest = path(one_round("WGAN-GP", "alternating", penalty_weight=1.5), 60)[-1, 0].abs().item()
-    return Found(eigenvalues, paths, distances, rest)
+    return Found(*printed, rest, eigenvalues, paths)
 
 
 def draw(found: Found) -> Figure:
-    figure, axes = plt.subplots(2, len(METHODS), figsize=(9.6, 4.1), sharex="row", sharey="row")
-    axes[0, 0].set(xlim=(-2.8, 2.8), ylim=(-2.4, 3.2), ylabel="ψ")
-    axes[1, 0].set(xlim=(0.6, 1.15), ylim=(0, 0.55), ylabel="imaginary part")
-    figure.supxlabel("simultaneous: black ×   alternating: coloured ●   →: final distance", size=9)
-    for (above, below), method in zip(axes.T, METHODS, strict=True):
-        above.set(title=method, xlabel="θ", aspect="equal")
-        below.set(xlabel="real part", aspect="equal")
-        below.add_patch(plt.Circle((0, 0), 1, color="0.93"))
+    figure, axes = plt.subplots(3, len(METHODS), figsize=(9.4, 5.4), sharex="row", sharey="row")
+    axes[0, 0].set(xlim=(-3.8, 3.8), ylim=(-3.4, 3.4), ylabel="critic ψ")
+    axes[1, 0].set(xlim=(1, 600), ylim=(1e-3, 9), ylabel="distance to (0, 0)")
+    axes[2, 0].set(xlim=(0.62, 1.16), ylim=(0, 0.54), ylabel="imaginary part of λ")
+    for (visited, distance, plane), method in zip(axes.T, METHODS, strict=True):
+        visited.set(title=method, xlabel="generator θ", aspect="equal")
+        distance.set(xlabel="round", xscale="log", yscale="log")
+        plane.set(xlabel="real part of λ", aspect="equal")
+        plane.add_patch(plt.Circle((0, 0), 1, color="0.92"))
         for row, update in enumerate(UPDATES):
             color = ("black", COLORS.get(method.split(",")[0].lower(), "tab:cyan"))[row]
-            points, far = found.paths[method, update], found.distances[method, update]
-            above.plot(*points[:150].T, color=color, lw=0.7)
-            above.text(2.8 * row - 2.7, 2.6, f"→ {far:.2f}", color=color)
+            points = found.paths[method, update]
+            visited.plot(*points.T, color=color, lw=0.7)
+            distance.plot(points.norm(dim=1), color=color, lw=1.2)
             if method != "WGAN-GP":
                 values = found.eigenvalues[method, update]
-                below.plot(values.real, values.imag, "xo"[row], color=color, ms=5)
-                below.text(0.62, 0.09 - 0.07 * row, f"|λ| = {values.abs().max():.3f}", color=color)
-        above.plot(0, 0, "+", color="black", ms=7)
-    axes[1, 2].text(0.62, 0.02, "no F': kink at ψ = 0")
+                plane.plot(values.real, values.imag, "xo"[row], color=color, ms=5, label=update)
+                text = f"|λ| = {values.abs().max():.3f}"
+                plane.text(0.64, 0.085 - 0.065 * row, text, color=color, size=8)
+        visited.plot(0, 0, "+", color="black", ms=7)
+    axes[2, 2].text(0.64, 0.02, "F has a kink here", size=8)
+    figure.legend(*axes[2, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
     return figure
 
 
 def check(found: Found) -> None:
     modulus = {key: values.abs().max().item() for key, values in found.eigenvalues.items()}
+    distance = {key: points[-10:].norm(dim=1).mean() for key, points in found.paths.items()}
     for method in ("GAN", "WGAN", "WGAN-div, p = 6"):
         assert modulus[method, "simultaneous"] > 1.01, f"inside the circle: {modulus}"
         assert abs(modulus[method, "alternating"] - 1) < 1e-9, f"not on the circle: {modulus}"
     for key in product(("WGAN-div, p = 2", "GAN + R1"), UPDATES):
         assert modulus[key] < 0.95, f"barely inside the circle: {modulus}"
-        assert found.distances[key] < 0.1, f"still on its way: {found.distances}"
+        assert distance[key] < 0.1, f"still on its way: {distance}"
     for key in product(("GAN", "WGAN", "WGAN-GP"), UPDATES):
-        assert found.distances[key] > 0.5, f"it came close: {found.distances}"
+        assert distance[key] > 0.5, f"it came close: {distance}"
     assert abs(found.wgan_gp_rest - 3) < 0.1, f"|θ| = {found.wgan_gp_rest}, not 2λ"
 
 

@@ -146,3 +146,15 @@ def test_unrolled(told):
     late = slice(len(ahead) // 2, len(ahead))
     assert ahead[late].mean() > plain[late].mean() + 1
     assert ahead[late].mean() > plain[-len(ahead) // 2 :].mean()
+
+
+def test_next_frame(told):
+    """Squared error predicts the mean of both futures; the samples commit themselves to one."""
+    found = told("next_frame")
+    mean = found.futures.mean(dim=1)
+    between = (found.futures[:, 0] - found.futures[:, 1]).square().mean().sqrt()
+    assert found.error_of_mean == pytest.approx(between / 2, rel=1e-4)  # as far as can be
+    assert (found.guess - mean).square().mean().sqrt() < 0.35 * between
+    assert found.error_of_gan < 0.8 * found.error_of_mean
+    assert found.samples.std(dim=0).mean() > 0.05  # z decides
+    assert found.scenes_with_both > 0.6
