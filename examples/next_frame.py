@@ -104,7 +104,7 @@ def regression(rounds: int, source: torch.Generator) -> Callable[[Tensor], Tenso
 def measure(quick: bool) -> Found:
     torch.manual_seed(0)
     source = torch.Generator().manual_seed(0)
-    rounds, n_critic, size, rate = (90, 2, 24, 3e-3) if quick else (400, 3, 48, 1e-3)
+    rounds, n_critic, size, rate = (120, 2, 24, 3e-3) if quick else (400, 3, 48, 1e-3)
     predict = regression(60 if quick else 400, source)
     adam = fgan.adam(rate, betas=(0.0, 0.9))
     options = dict(penalty_weight=1.0, n_critic=n_critic, ema_decay=0.9)
