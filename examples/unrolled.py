@@ -1,7 +1,7 @@
 """Unrolled GAN: the generator looks k steps of the discriminator ahead, and finds all modes.
 
 G descends f(θ, ψ_k), where ψ_{i+1} is ψ_i after one more critic update against the G of now, and
-the gradient goes through all of them (Metz et al. 2017, arXiv 1611.02163, equations 4 to 7). The
+the gradient goes through all of them (Metz et al. 2017, arXiv 1611.02163, section 2). The
 update is a pure function of the state, so that is `grad` through k calls of it.
 
     python examples/unrolled.py
