@@ -134,13 +134,18 @@ def test_semi_supervised(told):
 
 
 def test_unrolled(told):
-    """Looking five critic updates ahead, the generator keeps more modes than one that does not."""
+    """Looking five critic updates ahead keeps the generator from collapsing to a mode or two.
+
+    So few rounds show no more: it spreads, and has yet to settle on the modes.
+    """
     found = told("unrolled")
     (_, plain), (_, ahead) = found.covered["plain"], found.covered["unrolled"]
     assert (plain[0] == ahead[0]).all()  # both begin as the same networks
     late = slice(len(ahead) // 2, len(ahead))
     assert ahead[late].mean() > plain[late].mean() + 1
     assert ahead[late].mean() > plain[-len(ahead) // 2 :].mean()
+    spread = {name: x[-1].std(dim=1).amin() for name, x in found.samples.items()}
+    assert spread["plain"] < 0.7 < spread["unrolled"]
 
 
 def test_next_frame(told):
