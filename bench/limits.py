@@ -64,7 +64,7 @@ def flops_of_round(algorithm: fgan.Algorithm, batch: fgan.Batch, noise: fgan.Noi
     # The state is an input, for a captured tensor would get another name at each of its uses, and
     # what is the same would not look the same.
     parts = [
-        (updates, algorithm.fakes, (one_latent,)),
+        (updates, lambda s, z: algorithm.fakes(s, z, None), (one_latent,)),
         (
             updates,
             lambda s, x, y, m: algorithm.critic_update(s, x, None, y, m, y)[0].critic.params,
