@@ -90,7 +90,8 @@ def train(
         for index, batch in zip(range(start, rounds), stream, strict=True):
             state, info = algorithm.step(state, batch, algorithm.noise(seed, index, batch_size))
             done = index + 1
-            last = done == rounds or stopping.is_set()
+            stopped = stopping.is_set()  # once: a Ctrl-C from here on ends the next round
+            last = done == rounds or stopped
             screen.advance(done)
             if done % log_every == 0 or last:
                 figures = _figures(info, done)
@@ -101,7 +102,7 @@ def train(
                 checkpoint.save(out / CHECKPOINT, state)
                 samples = draw_samples(algorithm, state, latent, labels, data)
                 save_samples(out / SAMPLES / f"round-{done:06d}.png", samples, labels, data)
-            if stopping.is_set():
+            if stopped:
                 break
     return state
 
