@@ -2,6 +2,7 @@
 
 import io
 import json
+import signal
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,30 @@ def test_a_run_that_diverges_stops_and_keeps_its_last_good_checkpoint(tmp_path):
     assert_identical(kept, good)
     for line in (tmp_path / "metrics.jsonl").read_text().splitlines():
         assert torch.tensor(list(json.loads(line).values())).isfinite().all()
+
+
+class InterruptedLate(Display):
+    """A Ctrl-C after round 2 has begun to be written down as one of many."""
+
+    def advance(self, done):
+        super().advance(done)
+        if done == 2:
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_a_late_interrupt_loses_nothing(tmp_path):
+    """The run ends with the state of its last round on the disk, also if that is the next one."""
+    state = fgan.train(
+        game(),
+        points(),
+        rounds=100,
+        out=tmp_path,
+        batch_size=8,
+        conditional=False,
+        display=InterruptedLate(100),
+    )
+    assert state.round.item() == 3
+    assert_identical(fgan.checkpoint.load(tmp_path / "checkpoint.pt", like=state), state)
 
 
 @pytest.mark.parametrize(
