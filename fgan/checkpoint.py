@@ -68,7 +68,7 @@ def load(path: str | Path, like: State) -> State:
         if have != want:
             raise CheckpointError(f"{path} is of another model: {name} is {have}, expected {want}")
     leaves = [found[name].to(tensor.device) for name, tensor in expected.items()]
-    loaded: State = tree.unflatten(leaves, like)
+    loaded: State = tree.unflatten(leaves, tree.flatten(like)[1])
     return loaded
 
 

@@ -5,11 +5,8 @@ work with it. Here the compiler sees three programs, whatever `n_critic` is: the
 updates in one pass, one critic update, one generator update.
 """
 
-# Annotations stay unevaluated, since torch.compile would have to trace those of inner functions.
 from __future__ import annotations
 
-import inspect
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -19,38 +16,37 @@ from torch.func import vmap
 
 from fgan import tree
 from fgan.algorithm import Algorithm
-from fgan.checks import check_round, check_samples
+from fgan.checks import check_round
+from fgan.programs import Backend, Program, inductor, interpreter
 from fgan.types import Batch, CriticInfo, GANInfo, GANState, GeneratorInfo, Noise, Player, Tensors
+
+BACKENDS: dict[str, Backend] = {"inductor": inductor, "interpreter": interpreter}
 
 
 def compile(
-    algorithm: Algorithm, donate: bool = True, backend: str | Callable[..., Any] = "inductor"
+    algorithm: Algorithm, donate: bool = True, backend: str | Backend = "inductor"
 ) -> Algorithm:
     """The same algorithm with a compiled `step`.
 
     donate: the new state takes the memory of the old one, so there is never a second copy of
         parameters and moments. The state that was passed in is spent, and any use of it raises
         RuntimeError. With `donate=False` the step stays pure.
-    backend: torch.compile's, by name or as a function; "aot_eager" traces and generates no code.
+    backend: "inductor", the compiler behind `torch.compile`; "interpreter", which runs the traced
+        programs as they are, to see whether it is the compiler that errs; or a function from a
+        traced graph and its example inputs to a callable.
 
     The compiled step equals the eager one up to the rounding of reordered sums. It compiles at the
-    first call, and again only when shapes change.
+    first call, and again only when shapes change; gradients do not flow through it.
+
+    Raises ValueError for an unknown backend, and later, with donation, for a state two of whose
+    leaves share their memory.
     """
+    if isinstance(backend, str) and backend not in BACKENDS:
+        raise ValueError(f"unknown backend {backend!r}: choose one of {', '.join(BACKENDS)}")
+    lower = BACKENDS[backend] if isinstance(backend, str) else backend
 
-    def program(function: Callable[..., Any]) -> Callable[..., Any]:
-        options: dict[str, Any] = {"guard_filter_fn": _guards_of_inputs(function)}
-        if backend == "inductor":
-            from fgan.graphs import Rewrite  # brings the whole compiler in, seconds of it
-
-            options |= {
-                "joint_custom_pre_pass": Rewrite(),
-                # Adam's bias corrections are two numbers. At the default they count as cheap
-                # enough to be worked out again, powers and all, for every vector of parameters.
-                "realize_opcount_threshold": 6,
-            }
-        return torch.compile(
-            function, fullgraph=True, dynamic=False, backend=backend, options=options
-        )
+    def program(function: Callable[..., Any]) -> Program:
+        return Program(function, lower)
 
     def fakes_of(params: Tensors, buffers: Tensors, latent: Tensor, *condition: Tensor) -> Tensor:
         return algorithm.fakes(_state_of(generator=(params, buffers)), latent, *condition)
@@ -107,7 +103,6 @@ def compile(
         mix: Tensor,
         fake: Tensor,
     ) -> tuple[GANState, CriticInfo]:
-        check_samples(real, fake)  # in Python: an error within a program would be the compiler's
         critic, info = critic_program(state.critic, real, condition, mix, fake)
         return state if donate else state._replace(critic=critic), info
 
@@ -132,22 +127,8 @@ _NOBODY = Player({}, {}, {})
 _VMAPPABLE = {"running_mean", "running_var", "num_batches_tracked"}
 
 
-def _guards_of_inputs(function: Callable[..., Any]) -> Callable[[Any], list[bool]]:
-    """Have each call check its inputs alone, not again all modules and functions behind them.
-
-    An algorithm never changes, so what a program was traced from cannot: only what is handed in
-    can. The other guards, some hundreds, would take half a millisecond at each of a round's calls.
-    """
-    inputs = set(inspect.signature(function).parameters)
-
-    def keep(guards: Any) -> list[bool]:
-        return [not guard.name or re.split(r"\W", guard.name)[0] in inputs for guard in guards]
-
-    return keep
-
-
 def _state_of(generator: tuple[Tensors, Tensors] = ({}, {}), critic: Player = _NOBODY) -> GANState:
-    """A state with just the parts that a program reads, so that it guards and copies no others."""
+    """A state with just the parts that a program reads, so that it takes and copies no others."""
     return GANState(Player(*generator, {}), critic, {}, torch.zeros((), dtype=torch.int64))
 
 
@@ -165,6 +146,14 @@ class _Spent(Tensor):
 def _claimed(state: GANState) -> GANState:
     """The same memory under new names; the old names raise from now on."""
     claimed: GANState = tree.map(Tensor.detach, state)
-    for leaf in tree.leaves(state):
+    leaves = tree.leaves(state)
+    if len({leaf.data_ptr() for leaf in leaves if leaf.numel()}) < sum(
+        bool(leaf.numel()) for leaf in leaves
+    ):
+        raise ValueError(
+            "two leaves of this state share their memory, and a donated state is written into: "
+            "donate a copy (fgan.tree.clone), or use fgan.compile(algorithm, donate=False)"
+        )
+    for leaf in leaves:
         leaf.__class__ = _Spent
     return claimed

@@ -27,15 +27,20 @@ def leaves(tree: Tree) -> list[Any]:
     return pytree.tree_leaves(tree)
 
 
+def flatten(tree: Tree) -> tuple[list[Any], Any]:
+    """The leaves, and how they nest: a value that hashes and compares."""
+    return pytree.tree_flatten(tree)
+
+
 def named_leaves(tree: Tree) -> dict[str, Any]:
     """The leaves keyed by where they stand, such as `.critic.params['0.weight']`."""
     pairs, _ = pytree.tree_flatten_with_path(tree)
     return {pytree.keystr(path): leaf for path, leaf in pairs}
 
 
-def unflatten(values: Sequence[Any], like: Tree) -> Tree:
-    """A tree with the structure of `like` and the leaves `values`, in the order of `leaves`."""
-    return pytree.tree_unflatten(list(values), pytree.tree_structure(like))
+def unflatten(values: Sequence[Any], structure: Any) -> Tree:
+    """The inverse of `flatten`."""
+    return pytree.tree_unflatten(list(values), structure)
 
 
 def same_structure(tree: Tree, other: Tree) -> bool:

@@ -65,7 +65,7 @@ def test_same_structure_looks_at_nesting_alone():
 def test_leaves_and_unflatten_are_inverse():
     """The leaves, put back, are the tree; their order is the one `unflatten` wants."""
     original = example(1.0)
-    assert_identical(tree.unflatten(tree.leaves(original), like=example()), original)
+    assert_identical(tree.unflatten(*tree.flatten(original)), original)
 
 
 def test_named_leaves_say_where_each_stands():

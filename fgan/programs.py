@@ -1,0 +1,97 @@
+"""Programs: pure functions, traced by running them once without data, and compiled.
+
+The tracer sees what a function does, not how its Python is written: `grad` and `vmap` are gone by
+then, and what is left is one straight line of tensor operations, the second derivatives among them.
+`jax.jit` traces like this too. It takes a fraction of the time that following the bytecode takes.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.fx import GraphModule
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from fgan import tree
+
+Lowered = Callable[..., Sequence[Tensor]]
+Backend = Callable[[GraphModule, list[Tensor]], Lowered]
+"""Makes a callable out of a traced graph and inputs like those it will be called with."""
+
+
+class Program:
+    """A function of trees of tensors, compiled once per signature of its inputs.
+
+    A signature is how the inputs nest, and the shape, strides, dtype and device of each tensor.
+    Whatever else the function reads must never change. Python runs only while a new signature is
+    traced, so branches on values are errors, and gradients do not flow through the result.
+    """
+
+    def __init__(self, function: Callable[..., Any], backend: Backend) -> None:
+        self._function, self._backend = function, backend
+        self._compiled: dict[Any, tuple[Lowered, Any]] = {}
+
+    def __call__(self, *inputs: Any) -> Any:
+        leaves, structure = tree.flatten(inputs)
+        tensors = [leaf for leaf in leaves if leaf is not None]
+        signature = structure, *map(_like, leaves)
+        if signature not in self._compiled:
+            self._compiled[signature] = self._compile(inputs, tensors)
+        lowered, structure = self._compiled[signature]
+        with torch.no_grad():
+            return tree.unflatten(lowered(*tensors), structure)
+
+    def _compile(self, inputs: Any, tensors: list[Tensor]) -> tuple[Lowered, Any]:
+        # Objects of their own: were one tensor to be two inputs, it would be taken to be so always.
+        examples = [tensor.detach() for tensor in tensors]
+        structure: Any = None
+
+        def flat(*traced: Tensor) -> list[Any]:
+            nonlocal structure
+            values = iter(traced)
+            given = tree.map(lambda leaf: None if leaf is None else next(values), inputs)
+            made, structure = tree.flatten(self._function(*given))
+            return made
+
+        with torch.no_grad():
+            graph = make_fx(flat, tracing_mode="fake", _allow_non_fake_inputs=True)(*examples)
+            return self._backend(graph, examples), structure
+
+
+def _like(leaf: Tensor | None) -> Any:
+    return None if leaf is None else (leaf.shape, leaf.stride(), leaf.dtype, leaf.device)
+
+
+def inductor(graph: GraphModule, inputs: list[Tensor]) -> Lowered:
+    """Have torch.compile's own compiler generate code, and keep it in that compiler's cache."""
+    from torch._inductor import standalone_compile  # the whole compiler, seconds of it
+
+    from fgan.graphs import Rewrite
+
+    options: dict[str, Any] = {
+        "joint_custom_pre_pass": Rewrite(),
+        # Adam's bias corrections are two numbers. At the default they count as cheap enough to be
+        # worked out again, powers and all, for every vector of parameters.
+        "realize_opcount_threshold": 6,
+    }
+    if all(tensor.device.type == "cpu" for tensor in inputs):
+        options |= {
+            # The kernels of a program in one C++ file, not in one each: the headers are most of
+            # what the C++ compiler reads.
+            "cpp_wrapper": True,
+            "cpp_wrapper_build_separate": True,
+            # The processor knows its vector instructions. To try them takes seconds.
+            "cpp.vec_isa_ok": True,
+        }
+    return standalone_compile(
+        graph,
+        list(inputs),
+        dynamic_shapes="from_example_inputs",
+        options={"config_patches": options},
+    )
+
+
+def interpreter(graph: GraphModule, inputs: list[Tensor]) -> Lowered:
+    """Run the traced graph as it is: the semantics of a compiled round at no compile time."""
+    return graph
