@@ -6,6 +6,7 @@ critic's parameters too; here they are switched off, so that fgan meets the bett
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +18,12 @@ import fgan
 class Imperative:
     """One recipe on two modules, which it changes."""
 
-    def __init__(self, recipe: str, generator: nn.Module, critic: nn.Module) -> None:
+    def __init__(
+        self, recipe: str, generator: nn.Module, critic: nn.Module, autocast: torch.dtype | None
+    ) -> None:
         self.recipe, self.generator, self.critic = recipe, generator.train(), critic.train()
+        device = next(generator.parameters()).device.type
+        self.narrow = partial(torch.autocast, device, autocast, enabled=autocast is not None)
         make = {
             "gan": lambda p: torch.optim.Adam(p, 2e-4, betas=(0.5, 0.999), fused=True),
             "wgan": lambda p: torch.optim.RMSprop(p, 5e-5, foreach=True),  # it has no fused form
@@ -32,9 +37,10 @@ class Imperative:
         """One round; the last critic loss and the generator loss."""
         self.critic.requires_grad_(True)
         for real, latent, mix in zip(batch.real, noise.critic_latent, noise.mix, strict=True):
-            with torch.no_grad():
-                fake = self.generator(latent)
-            loss = self.critic_loss(real, fake, mix)
+            with torch.no_grad(), self.narrow():
+                fake = self.generator(latent).to(real.dtype)
+            with self.narrow():
+                loss = self.critic_loss(real, fake, mix)
             self.critic_optimizer.zero_grad(set_to_none=True)
             loss.backward()
             self.critic_optimizer.step()
@@ -43,8 +49,9 @@ class Imperative:
                     torch._foreach_clamp_min_(list(self.critic.parameters()), -0.01)
                     torch._foreach_clamp_max_(list(self.critic.parameters()), 0.01)
         self.critic.requires_grad_(False)
-        score = self.critic(self.generator(noise.generator_latent))
-        generator_loss = (softplus(-score) if self.recipe == "gan" else -score).mean()
+        with self.narrow():
+            score = self.critic(self.generator(noise.generator_latent))
+            generator_loss = (softplus(-score) if self.recipe == "gan" else -score).mean()
         self.generator_optimizer.zero_grad(set_to_none=True)
         generator_loss.backward()
         self.generator_optimizer.step()
@@ -75,7 +82,7 @@ class Imperative:
 
 
 def imperative_step(
-    recipe: str, generator: nn.Module, critic: nn.Module
+    recipe: str, generator: nn.Module, critic: nn.Module, autocast: torch.dtype | None = None
 ) -> Callable[[fgan.Batch, fgan.Noise], tuple[Tensor, Tensor]]:
     """A round as a function of its data alone."""
-    return Imperative(recipe, generator, critic).step
+    return Imperative(recipe, generator, critic, autocast).step

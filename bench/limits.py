@@ -26,14 +26,18 @@ class Rates(NamedTuple):
     bytes: float
 
 
-def measured_rates(device: str) -> Rates:
-    """The rates of a float32 product of two 2048 x 2048 matrices and of a copy of 256 MB."""
-    a, b = torch.randn(2, 2048, 2048, device=device)
+def measured_rates(device: str, dtype: torch.dtype = torch.float32) -> Rates:
+    """The rates of a product of two square matrices and of a copy of 256 MB.
+
+    The matrices are of 2048 rows, or 8192 on a GPU, which needs that much to be busy.
+    """
+    size = 8192 if device == "cuda" else 2048
+    a, b = torch.randn(2, size, size, device=device, dtype=dtype)
     source = torch.randn(2**26, device=device)
     target = torch.empty_like(source)
     product, copied = torch.empty_like(a), source.nbytes
     return Rates(
-        2 * 2048**3 / seconds(lambda: torch.mm(a, b, out=product), device),
+        2 * size**3 / seconds(lambda: torch.mm(a, b, out=product), device),
         2 * copied / seconds(lambda: target.copy_(source), device),
     )
 

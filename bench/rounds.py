@@ -35,11 +35,13 @@ from fgan.penalties import gradient_penalty, w_divergence_penalty
 Play = Callable[[fgan.Batch, fgan.Noise], tuple[torch.Tensor, torch.Tensor]]
 
 
-def contestants(recipe: str, work: Workload, device: str, wanted: set[str]) -> dict[str, Play]:
+def contestants(
+    recipe: str, work: Workload, device: str, wanted: set[str], autocast: torch.dtype | None
+) -> dict[str, Play]:
     """The wanted ways to play the round, each on its own copy of the same weights."""
     torch.manual_seed(0)
     generator, critic = work.generator().to(device), work.critic().to(device)
-    algorithm = RECIPES[recipe](generator, critic, n_critic=work.n_critic)
+    algorithm = RECIPES[recipe](generator, critic, n_critic=work.n_critic, autocast=autocast)
 
     def jax() -> Play:
         from jax_round import jax_step
@@ -48,7 +50,7 @@ def contestants(recipe: str, work: Workload, device: str, wanted: set[str]) -> d
 
     ways: dict[str, Callable[[], Play]] = {
         "imperative": lambda: imperative_step(
-            recipe, copy.deepcopy(generator), copy.deepcopy(critic)
+            recipe, copy.deepcopy(generator), copy.deepcopy(critic), autocast
         ),
         "eager": lambda: functional(algorithm),
         "torch.compile": lambda: functional(
@@ -59,10 +61,12 @@ def contestants(recipe: str, work: Workload, device: str, wanted: set[str]) -> d
         "jax": jax,
     }
     missing = set() if recipe in PENALTIES else {"vmap(grad)"}
+    if autocast is not None:  # the others have no such option
+        missing |= {"vmap(grad)", "jax", "peers"}
     if importlib.util.find_spec("jax") is None or importlib.util.find_spec("optax") is None:
         missing.add("jax")
     plays = {way: make() for way, make in ways.items() if way in wanted - missing}
-    if "peers" in wanted:
+    if "peers" in wanted - missing:
         plays |= peer_steps(recipe, generator, critic)
     return plays
 
@@ -106,11 +110,17 @@ def functional(algorithm: fgan.Algorithm) -> Play:
 
 
 def measure(
-    recipe: str, name: str, device: str, rounds: int, wanted: set[str], rates: Rates
+    recipe: str,
+    name: str,
+    work: Workload,
+    device: str,
+    rounds: int,
+    wanted: set[str],
+    rates: Rates,
+    autocast: torch.dtype | None,
 ) -> dict[str, object]:
     """First-call seconds, agreement and interleaved round times of every contestant."""
-    work = WORKLOADS[name]
-    ways = contestants(recipe, work, device, wanted | {"imperative"})
+    ways = contestants(recipe, work, device, wanted | {"imperative"}, autocast)
     drawer = RECIPES[recipe](work.generator(), work.critic(), n_critic=work.n_critic)
     shape = (work.n_critic, work.batch_size, *work.sample_shape)
     real = torch.rand(shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
@@ -125,10 +135,11 @@ def measure(
         first_call[way] = time.perf_counter() - begin
         second, _ = play(batch, noises[1])
         losses[way] = [first_loss, float(second)]
+    rtol, atol = (2e-3, 2e-4) if autocast is None else (5e-2, 5e-2)
     for way, found in losses.items():
         expected = torch.tensor(losses["imperative"])
         torch.testing.assert_close(
-            torch.tensor(found), expected, rtol=2e-3, atol=2e-4, msg=lambda m, w=way: f"{w}: {m}"
+            torch.tensor(found), expected, rtol=rtol, atol=atol, msg=lambda m, w=way: f"{w}: {m}"
         )
 
     times: dict[str, list[float]] = {way: [] for way in ways}
@@ -150,6 +161,7 @@ def measure(
         "workload": name,
         "title": work.title,
         "recipe": recipe,
+        "batch_size": work.batch_size,
         "rounds": rounds,
         "gflop": flops / 1e9,
         "optimizer_gb": traffic / 1e9,
@@ -218,25 +230,30 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=30, help="timed rounds of each contestant")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--out", type=Path, help="default: bench/results/rounds-DEVICE.json")
+    parser.add_argument("--batch-size", type=int, help="(default: the workload's own)")
+    parser.add_argument("--autocast", action="store_true", help="networks in bfloat16")
+    parser.add_argument("--out", type=Path, help="default: bench/results/rounds-DEVICE[-bf16].json")
     options = parser.parse_args()
     console = Console(width=110)
     where = machine(options.device)
-    rates = measured_rates(options.device)
+    autocast = torch.bfloat16 if options.autocast else None
+    rates = measured_rates(options.device, autocast or torch.float32)
     where |= {"gemm_gflops": rates.flops / 1e9, "copy_gb_per_s": rates.bytes / 1e9}
     console.print(where)
     results = []
     for name in options.workloads:
         for recipe in options.recipes:
             torch.compiler.reset()
+            work = WORKLOADS[name]
+            if options.batch_size:
+                work = work._replace(batch_size=options.batch_size)
+            wanted = set(options.contestants)
             results.append(
-                measure(
-                    recipe, name, options.device, options.rounds, set(options.contestants), rates
-                )
+                measure(recipe, name, work, options.device, options.rounds, wanted, rates, autocast)
             )
             table(results[-1], console)
     folder = Path(__file__).parent / "results"
-    out = options.out or folder / f"rounds-{options.device}.json"
+    out = options.out or folder / f"rounds-{options.device}{'-bf16' * options.autocast}.json"
     out.parent.mkdir(exist_ok=True, parents=True)
     out.write_text(json.dumps({"machine": where, "results": results}, indent=1) + "\n")
     console.print(f"written to {out}")

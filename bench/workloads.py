@@ -1,4 +1,4 @@
-"""What is timed: three pairs of networks, small enough for a laptop."""
+"""What is timed: pairs of networks, all but the last small enough for a laptop."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -42,6 +42,13 @@ WORKLOADS = {
         lambda: fgan.models.mlp_critic((2,), hidden=(512,) * 3),
         (2,),
         batch_size=256,
+    ),
+    "residual": Workload(
+        "64x64 residual pair of width 128, for a GPU: try --batch-size 256 --autocast",
+        lambda: fgan.models.resnet_generator((3, 64, 64)),
+        lambda: fgan.models.resnet_critic((3, 64, 64)),
+        (3, 64, 64),
+        batch_size=64,
     ),
     # For CI: does everything run, and do the contestants agree? Its times mean nothing.
     "tiny": Workload(

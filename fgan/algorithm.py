@@ -93,6 +93,7 @@ def adversarial(
     latent_dim: int | None = None,
     ema_decay: float | None = None,
     update: str = "alternating",
+    autocast: torch.dtype | None = None,
 ) -> Algorithm:
     """The generic adversarial game; `fgan.recipes` fills it in.
 
@@ -104,20 +105,22 @@ def adversarial(
     distance: the estimate of the distance, from the mean critic loss before the penalty.
     generator_sees_real: whether `generator_loss` uses the real scores (relativistic losses do).
     update: "alternating", or "simultaneous": both players from the gradients at one state.
+    autocast: `torch.bfloat16` runs both networks under `torch.autocast`, their backward passes too.
+        Parameters, moments, losses, input gradients and their norms stay in float32.
 
     Raises ValueError for any of these out of range, for networks that cannot be pure
     (`fgan.make_functional`), and for a critic with BatchNorm under a penalty: the penalty's
     gradient is that of one sample's score, which BatchNorm makes a function of the whole batch
     (Gulrajani et al. 2017, arXiv 1704.00028, section 4).
     """
-    check_game(n_critic, penalty_weight, sample_at, ema_decay, update)
+    check_game(n_critic, penalty_weight, sample_at, ema_decay, update, autocast)
     latent_size = latent_dim_of(generator, latent_dim)
     if penalty is not None and (mixing := mixing_layers(critic)):
         raise ValueError(
             f"the critic's {', '.join(map(repr, mixing))} mixes the samples of a batch "
             f"(BatchNorm), and this penalty is defined per sample. {ALTERNATIVES}"
         )
-    generate_with, score_with = make_functional(generator).apply, make_functional(critic).apply
+    generate_with, score_with = (make_functional(m, autocast).apply for m in (generator, critic))
 
     def init(seed: int | None = None) -> GANState:
         def player(module: nn.Module, optimizer: Optimizer, index: int) -> Player:

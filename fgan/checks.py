@@ -4,6 +4,7 @@ All of it is about shapes and settings, never about values, so a compiled step c
 is traced, and then pays nothing.
 """
 
+import torch
 from torch import Tensor, nn
 
 from fgan.penalties import SAMPLE_AT
@@ -77,6 +78,7 @@ def check_game(
     sample_at: str,
     ema_decay: float | None,
     update: str,
+    autocast: torch.dtype | None,
 ) -> None:
     if not callable(n_critic) and (not isinstance(n_critic, int) or n_critic < 1):
         raise ValueError(
@@ -92,3 +94,5 @@ def check_game(
         raise ValueError(f"update is 'alternating' or 'simultaneous', and {update!r} was given")
     if update == "simultaneous" and n_critic != 1:
         raise ValueError(f"a simultaneous round has one critic update, not n_critic={n_critic}")
+    if autocast not in (None, torch.bfloat16):  # float16 would need its losses scaled
+        raise ValueError(f"autocast is torch.bfloat16 or None, and {autocast} was given")

@@ -18,13 +18,17 @@ from fgan import tree
 from fgan.algorithm import Algorithm
 from fgan.checks import check_round
 from fgan.programs import Backend, Program, inductor, interpreter
+from fgan.replay import Replayed
 from fgan.types import Batch, CriticInfo, GANInfo, GANState, GeneratorInfo, Noise, Player, Tensors
 
 BACKENDS: dict[str, Backend] = {"inductor": inductor, "interpreter": interpreter}
 
 
 def compile(
-    algorithm: Algorithm, donate: bool = True, backend: str | Backend = "inductor"
+    algorithm: Algorithm,
+    donate: bool = True,
+    backend: str | Backend = "inductor",
+    cuda_graph: bool = True,
 ) -> Algorithm:
     """The same algorithm with a compiled `step`.
 
@@ -34,6 +38,10 @@ def compile(
     backend: "inductor", the compiler behind `torch.compile`; "interpreter", which runs the traced
         programs as they are, to see whether it is the compiler that errs; or a function from a
         traced graph and its example inputs to a callable.
+
+    cuda_graph: on CUDA, with donation, the second round with the same shapes is recorded, and from
+        then on a round is one launch (`fgan.replay`). The recording keeps a copy of its batch and
+        noise, and the memory of the last state.
 
     The compiled step equals the eager one up to the rounding of reordered sums. It compiles at the
     first call, and again only when shapes change; gradients do not flow through it.
@@ -112,10 +120,14 @@ def compile(
         return state if donate else new._replace(critic=state.critic), info
 
     play = algorithm.play(critic_update, generator_update, draw)
+    replayed = Replayed(play)
 
     def step(state: GANState, batch: Batch, noise: Noise) -> tuple[GANState, GANInfo]:
         check_round(batch, noise, algorithm.latent_dim)  # a refused round leaves the state alone
-        return play(_claimed(state) if donate else state, batch, noise)
+        if not donate:
+            return play(state, batch, noise)
+        on_cuda = state.round.device.type == "cuda"
+        return (replayed if cuda_graph and on_cuda else play)(_claimed(state), batch, noise)
 
     return algorithm._replace(step=step)
 

@@ -41,10 +41,12 @@ class Network(NamedTuple):
     """Copies of the buffers, and of the parameters that are frozen (`requires_grad=False`)."""
 
 
-def make_functional(module: nn.Module) -> Network:
+def make_functional(module: nn.Module, autocast: torch.dtype | None = None) -> Network:
     """Turn `module` into a pure function of its parameters, buffers and training mode.
 
-    The module itself is left as it is, and later changes to it do not reach the network.
+    The module itself is left as it is, and later changes to it do not reach the network. With
+    `autocast` it computes as under `torch.autocast` with that dtype, and its output is of the first
+    input's dtype again.
 
     Raises ValueError for what cannot be pure: dropout and other layers that draw random numbers,
     lazy layers that have no shapes yet, the hook-based `torch.nn.utils.spectral_norm` and
@@ -68,7 +70,14 @@ def make_functional(module: nn.Module) -> Network:
         # BatchNorm and its like write into the buffers they are handed; a clone takes the ink.
         tensors = params | {key: buffer.clone() for key, buffer in buffers.items()}
         # And so does a first layer that works in place.
-        output = functional_call(frames[training], tensors, tuple(x.clone() for x in inputs))
+        given = tuple(x.clone() for x in inputs)
+        if autocast is None:
+            output = functional_call(frames[training], tensors, given)
+        else:
+            # The cache would keep weights of one call, or of one trace, for the next.
+            with torch.autocast(given[0].device.type, autocast, cache_enabled=False):
+                output = functional_call(frames[training], tensors, given)
+            output = output.to(given[0].dtype)
         return output, {key: tensors[key] for key in buffers}
 
     return Network(apply, *parameters_and_buffers(module))

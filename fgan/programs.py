@@ -21,9 +21,8 @@ Backend = Callable[[GraphModule, list[Tensor]], Lowered]
 
 
 class Program:
-    """A function of trees of tensors, compiled once per signature of its inputs.
+    """A function of trees of tensors, compiled once per `signature` of its inputs.
 
-    A signature is how the inputs nest, and the shape, strides, dtype and device of each tensor.
     Whatever else the function reads must never change. Python runs only while a new signature is
     traced, so branches on values are errors, and gradients do not flow through the result.
     """
@@ -33,12 +32,10 @@ class Program:
         self._compiled: dict[Any, tuple[Lowered, Any]] = {}
 
     def __call__(self, *inputs: Any) -> Any:
-        leaves, structure = tree.flatten(inputs)
-        tensors = [leaf for leaf in leaves if leaf is not None]
-        signature = structure, *map(_like, leaves)
-        if signature not in self._compiled:
-            self._compiled[signature] = self._compile(inputs, tensors)
-        lowered, structure = self._compiled[signature]
+        tensors, key = signature(inputs)
+        if key not in self._compiled:
+            self._compiled[key] = self._compile(inputs, tensors)
+        lowered, structure = self._compiled[key]
         with torch.no_grad():
             return tree.unflatten(lowered(*tensors), structure)
 
@@ -57,6 +54,13 @@ class Program:
         with torch.no_grad():
             graph = make_fx(flat, tracing_mode="fake", _allow_non_fake_inputs=True)(*examples)
             return self._backend(graph, examples), structure
+
+
+def signature(inputs: Any) -> tuple[list[Tensor], Any]:
+    """The tensors, and how they nest beside the shape, strides, dtype and device of each."""
+    leaves, structure = tree.flatten(inputs)
+    tensors = [leaf for leaf in leaves if leaf is not None]
+    return tensors, (structure, *map(_like, leaves))
 
 
 def _like(leaf: Tensor | None) -> Any:

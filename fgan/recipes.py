@@ -8,7 +8,8 @@ conditions of the real batch, and a penalty differentiates by x alone with y hel
 Shared keywords: `n_critic` (a number, or a schedule such as `critic_warmup()`), `latent_dim`
 (default: the generator's attribute), `generator_optimizer`, `critic_optimizer`, `ema_decay`
 (running mean of the generator's weights, for `generate`), `update` ("alternating", or
-"simultaneous" with one critic update).
+"simultaneous" with one critic update), `autocast` (`torch.bfloat16` for matrix products and
+convolutions of half the width).
 """
 
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from functools import partial
 from math import log
 from typing import Any, TypedDict, Unpack
 
+import torch
 from torch import Tensor, nn
 
 from fgan import losses, tree
@@ -30,6 +32,7 @@ class Common(TypedDict, total=False):
 
     latent_dim: int | None
     ema_decay: float | None
+    autocast: torch.dtype | None
 
 
 def gan(

@@ -12,12 +12,15 @@ from networks import (
     assert_close,
     assert_identical,
     make,
+    pair,
     unchanged,
 )
 from torch import nn
+from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
 import fgan
+from fgan import tree
 from fgan.network import (
     batch_dependence,
     check_batch_independent,
@@ -340,3 +343,60 @@ def test_other_hooks_are_left_alone():
     x = samples()
     got, _ = network.apply(network.params, network.buffers, x)
     assert torch.equal(got, module(x))
+
+
+def products(function, *inputs):
+    """The dtypes that a traced function multiplies matrices in."""
+    graph = make_fx(function)(*inputs).graph
+    names = {"aten.mm.default", "aten.addmm.default", "aten.bmm.default"}
+    return {node.meta["val"].dtype for node in graph.nodes if str(node.target) in names}
+
+
+@pytest.mark.parametrize("name", ["wgan", "wgan_gp", "wgan_div"])
+def test_autocast_multiplies_in_bfloat16_and_keeps_the_rest(name):
+    """Every matrix product of a round, backward ones too, is narrow; state and figures are not."""
+    torch.manual_seed(0)
+    networks = [
+        fgan.models.mlp_generator((2,), 4, hidden=(32, 32), norm="batch"),
+        fgan.models.mlp_critic((2,), hidden=(32, 32)),
+    ]
+    wide, narrow = (
+        getattr(fgan, name)(*networks, n_critic=1, autocast=autocast)
+        for autocast in (None, torch.bfloat16)
+    )
+    state, noise = wide.init(), wide.noise(0, 0, 64)
+    batch = fgan.Batch(torch.randn(1, 64, 2))
+    assert products(narrow.step, state, batch, noise) == {torch.bfloat16}
+    assert products(wide.step, state, batch, noise) == {torch.float32}
+    (got, got_info), (expected, info) = (a.step(state, batch, noise) for a in (narrow, wide))
+    assert all(
+        leaf.dtype == other.dtype
+        for leaf, other in zip(
+            tree.leaves((got, got_info)), tree.leaves((expected, info)), strict=True
+        )
+    )
+    # bfloat16 keeps 8 bits of a number.
+    torch.testing.assert_close(
+        got_info.critic_grad_norm, info.critic_grad_norm, rtol=0.05, atol=1e-3
+    )
+    torch.testing.assert_close(got_info.critic_loss, info.critic_loss, rtol=0.05, atol=0.02)
+
+
+def test_autocast_compiles():
+    """Compiled, the narrow round is the eager narrow one, to bfloat16's rounding."""
+    torch.manual_seed(0)
+    networks = [
+        fgan.models.mlp_generator((2,), 4, hidden=(8,), norm="none"),
+        fgan.models.mlp_critic((2,), hidden=(8,)),
+    ]
+    algorithm = fgan.wgan_gp(*networks, n_critic=2, autocast=torch.bfloat16)
+    given = algorithm.init(), fgan.Batch(torch.randn(2, 16, 2)), algorithm.noise(0, 0, 16)
+    compiled = fgan.compile(algorithm, donate=False, backend="interpreter")
+    got, expected = compiled.step(*given)[1], algorithm.step(*given)[1]
+    torch.testing.assert_close(got, expected, rtol=2**-8, atol=2**-8)
+
+
+def test_autocast_to_half_precision_is_refused():
+    """float16 overflows without a scale on the losses, which nothing here provides."""
+    with pytest.raises(ValueError, match=r"autocast is torch\.bfloat16"):
+        fgan.wgan(*pair(), autocast=torch.float16)

@@ -1,0 +1,82 @@
+"""A round recorded once as a CUDA graph, and replayed over the same memory from then on.
+
+A small network's round is hundreds of kernels of a few microseconds each, and Python cannot launch
+them that fast. A recorded round is one launch. What makes it possible is donation: the new state is
+where the old one was, so the recording's addresses stay right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from fgan import tree
+from fgan.programs import signature
+from fgan.types import Batch, GANInfo, GANState, Noise
+
+Round = Callable[[GANState, Batch, Noise], tuple[GANState, GANInfo]]
+Record = Callable[[Callable[[], GANInfo]], tuple[Callable[[], Any], GANInfo]]
+"""Takes down what a function does without doing it: how to do it, and what it will fill."""
+
+
+class Recording(NamedTuple):
+    """A round, ready to be played again."""
+
+    state: GANState
+    """Kept, so that nothing else comes to live at the addresses that are written to."""
+    inputs: list[Tensor]
+    """Where the replay reads batch and noise."""
+    info: GANInfo
+    """Where the replay leaves its figures."""
+    play: Callable[[], Any]
+
+
+def cuda_graph(function: Callable[[], GANInfo]) -> tuple[Callable[[], Any], GANInfo]:
+    """Record the kernels that `function` launches."""
+    graph = torch.cuda.CUDAGraph()
+    # Another thread may go on fetching data meanwhile.
+    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+        info = function()
+    return graph.replay, info
+
+
+class Replayed:
+    """A round that updates its state in place, recorded at its second call with the same memory.
+
+    The first call plays the round as it is, since that compiles it, and a compiler cannot be
+    recorded. One recording is kept for each shape of batch and noise, that of the last state.
+    """
+
+    def __init__(self, play: Round, record: Record = cuda_graph) -> None:
+        self._play, self._record = play, record
+        self._recordings: dict[Any, Recording | None] = {}
+        self._places: tuple[int, ...] = ()
+
+    def __call__(self, state: GANState, batch: Batch, noise: Noise) -> tuple[GANState, GANInfo]:
+        """The state, updated, and figures of their own memory."""
+        places = tuple(leaf.data_ptr() for leaf in tree.leaves(state))
+        if places != self._places:
+            self._recordings, self._places = {}, places
+        inputs, shapes = signature((batch, noise))
+        if shapes not in self._recordings:
+            self._recordings[shapes] = None
+            return self._play(state, *_copied(batch, noise))
+        recording = self._recordings[shapes]
+        if recording is None:
+            own = _copied(batch, noise)
+            play, info = self._record(lambda: self._play(state, *own)[1])
+            recording = Recording(state, signature(own)[0], info, play)
+            self._recordings[shapes] = recording
+        torch._foreach_copy_(recording.inputs, inputs)
+        recording.play()
+        return state, tree.clone(recording.info)
+
+
+def _copied(batch: Batch, noise: Noise) -> tuple[Batch, Noise]:
+    copied: tuple[Batch, Noise] = tree.map(
+        lambda leaf: None if leaf is None else leaf.clone(), (batch, noise)
+    )
+    return copied
