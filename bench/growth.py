@@ -3,7 +3,7 @@
     python bench/growth.py
 
 Starts from points in the plane, three hidden layers of 256 in both networks, batch 128, five critic
-updates, and changes one of the four at a time; imperative against `fgan.compile`, in turn.
+updates, and changes one of the four at a time; imperative against `fgan.compile`, all in turn.
 """
 
 import argparse
@@ -16,7 +16,7 @@ import torch
 from imperative import imperative_step
 from rich.console import Console
 from rich.table import Table
-from rounds import functional, machine, synchronize
+from rounds import WARM_UP, Play, functional, machine, synchronize
 from workloads import Workload
 
 import fgan
@@ -43,8 +43,8 @@ def workload(batch: int, n_critic: int, width: int, depth: int) -> Workload:
     )
 
 
-def medians(work: Workload, device: str, rounds: int) -> dict[str, float]:
-    """Milliseconds per round of both contestants, played in turn."""
+def contestants(work: Workload, device: str) -> tuple[dict[str, Play], fgan.Batch, fgan.Noise]:
+    """Both ways to play the round, from the same weights, and what they are given."""
     torch.manual_seed(0)
     generator, critic = work.generator().to(device), work.critic().to(device)
     algorithm = fgan.wgan_gp(generator, critic, n_critic=work.n_critic)
@@ -53,17 +53,7 @@ def medians(work: Workload, device: str, rounds: int) -> dict[str, float]:
         "imperative": imperative_step("wgan-gp", generator, critic),
     }
     batch = fgan.Batch(torch.rand(work.n_critic, work.batch_size, 2, device=device))
-    noise = algorithm.noise(0, 0, work.batch_size)
-    times: dict[str, list[float]] = {way: [] for way in ways}
-    for index in range(rounds + 3):
-        for way, play in ways.items():
-            synchronize(device)
-            begin = time.perf_counter()
-            play(batch, noise)
-            synchronize(device)
-            if index >= 3:
-                times[way].append(1e3 * (time.perf_counter() - begin))
-    return {way: statistics.median(values) for way, values in times.items()}
+    return ways, batch, algorithm.noise(0, 0, work.batch_size)
 
 
 def main() -> None:
@@ -73,19 +63,30 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--out", type=Path, help="default: bench/results/growth-DEVICE.json")
     options = parser.parse_args()
+    places = [BASE | {what: value} for what, values in SWEEPS.items() for value in values]
+    games = {tuple(place.values()): workload(**place) for place in places}
+    playing = {key: contestants(work, options.device) for key, work in games.items()}
+    times: dict[tuple[int, ...], dict[str, list[float]]] = {
+        key: {"imperative": [], "fgan.compile": []} for key in games
+    }
+    # One round of each, and again, so that a drift of the machine bends no curve.
+    for index in range(WARM_UP + options.rounds):
+        for key, (ways, batch, noise) in playing.items():
+            for way, play in ways.items():
+                synchronize(options.device)
+                begin = time.perf_counter()
+                play(batch, noise)
+                synchronize(options.device)
+                if index >= WARM_UP:
+                    times[key][way].append(1e3 * (time.perf_counter() - begin))
     picture = Table(title="WGAN-GP, ms per round")
     for heading in ("what", "value", "imperative", "fgan.compile", "ratio"):
         picture.add_column(heading, justify="left" if heading == "what" else "right")
     results = []
-    measured: dict[tuple[int, ...], dict[str, float]] = {}
     for what, values in SWEEPS.items():
         for value in values:
-            place = BASE | {what: value}
-            key = tuple(place.values())
-            if key not in measured:
-                torch.compiler.reset()
-                measured[key] = medians(workload(**place), options.device, options.rounds)
-            row = measured[key]
+            found = times[tuple((BASE | {what: value}).values())]
+            row = {way: statistics.median(measured) for way, measured in found.items()}
             results.append({"what": what, "value": value} | row)
             usual, ours = row["imperative"], row["fgan.compile"]
             picture.add_row(what, str(value), f"{usual:.1f}", f"{ours:.1f}", f"{usual / ours:.2f}")
