@@ -204,7 +204,9 @@ def adversarial(
         params, opt_state = critic_optimizer.update(gradients, opt_state, params)
         if project is not None:
             params = project(params)
-        state = state._replace(critic=Player(params, new_buffers, opt_state))
+        # Not state._replace(...): Dynamo in torch 2.11 returns an empty tuple for it.
+        player = Player(params, new_buffers, opt_state)
+        state = GANState(state.generator, player, state.ema, state.round)
         return state, CriticInfo._make((loss, *figures, tree.norm(gradients)))
 
     def generator_update(
@@ -234,7 +236,7 @@ def adversarial(
             own_buffers = tree.map(torch.clone, new_buffers)
             ema = Weights(tree.lerp(ema.params, params, 1 - ema_decay), own_buffers)
         player = Player(params, new_buffers, opt_state)
-        state = state._replace(generator=player, ema=ema, round=state.round + 1)
+        state = GANState(player, state.critic, ema, state.round + 1)
         return state, GeneratorInfo(loss, tree.norm(gradients))
 
     def play(
@@ -268,7 +270,7 @@ def adversarial(
                     *drawn,
                 )
             if update == "simultaneous":
-                state = ahead._replace(critic=state.critic)
+                state = GANState(ahead.generator, state.critic, ahead.ema, ahead.round)
             else:
                 state, made = generator_update(state, *generator_input)
             loss, *figures = seen
