@@ -159,9 +159,8 @@ def _claimed(state: GANState) -> GANState:
     """The same memory under new names; the old names raise from now on."""
     claimed: GANState = tree.map(Tensor.detach, state)
     leaves = tree.leaves(state)
-    if len({leaf.data_ptr() for leaf in leaves if leaf.numel()}) < sum(
-        bool(leaf.numel()) for leaf in leaves
-    ):
+    places = [leaf.data_ptr() for leaf in leaves if leaf.numel()]
+    if len(set(places)) < len(places):
         raise ValueError(
             "two leaves of this state share their memory, and a donated state is written into: "
             "donate a copy (fgan.tree.clone), or use fgan.compile(algorithm, donate=False)"

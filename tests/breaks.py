@@ -136,8 +136,11 @@ BREAKS = {
         "            fake_scores, new_buffers = critic_at(fake, *conditions)", ROUND,
     ),
     "critic's buffers never move": (
-        "algorithm.py", "critic=Player(params, new_buffers, opt_state)",
-        "critic=Player(params, buffers, opt_state)", ROUND,
+        "algorithm.py",
+        "player = Player(params, new_buffers, opt_state)\n"
+        "        state = GANState(state.generator, player",
+        "player = Player(params, buffers, opt_state)\n"
+        "        state = GANState(state.generator, player", ROUND,
     ),
     "gradient cut before the generator": (
         "algorithm.py", "fake_scores = critic_at(fake)\n",
@@ -145,7 +148,7 @@ BREAKS = {
         ROUND,
     ),
     "simultaneous play takes turns": (
-        "algorithm.py", "state = ahead._replace(critic=state.critic)",
+        "algorithm.py", "state = GANState(ahead.generator, state.critic, ahead.ema, ahead.round)",
         "state, made = generator_update(state, *generator_input)", ROUND,
     ),
     "running mean lags a round": (
@@ -160,7 +163,10 @@ BREAKS = {
         "algorithm.py", "kept = state.ema if isinstance(state.ema, Weights) else state.generator",
         "kept = state.generator", ROUND,
     ),
-    "rounds not counted": ("algorithm.py", "round=state.round + 1", "round=state.round", ROUND),
+    "rounds not counted": (
+        "algorithm.py", "GANState(player, state.critic, ema, state.round + 1)",
+        "GANState(player, state.critic, ema, state.round)", ROUND,
+    ),
     "noise the same in every round": (
         "algorithm.py", "mix_seed(seed, _NOISE, round_index)", "mix_seed(seed, _NOISE)", ROUND,
     ),
@@ -170,6 +176,7 @@ BREAKS = {
         "key: buffer for key, buffer in buffers.items()", "network step",
     ),
     "evaluation mode ignored": ("network.py", "frames[training]", "frames[True]", "network"),
+    "autocast ignored": ("network.py", "if autocast is None:", "if True:", "network"),
     # optimisers
     "bias correction of the mean dropped": (
         "optim.py", "_rate(lr, state.updates) / (1 - torch.pow(beta1, count))",
@@ -183,6 +190,20 @@ BREAKS = {
     ),
     "momentum damped": (
         "optim.py", "momentum * m + g", "momentum * m + (1 - momentum) * g", "optim",
+    ),
+    # compiled rounds
+    "programs told apart by shapes alone": (
+        "programs.py", "(structure, *map(_like, leaves))", "(0, *map(_like, leaves))", "donation",
+    ),
+    "donated memory not checked": (
+        "compile.py", "if len(set(places)) < len(places):", "if False:", "donation",
+    ),
+    "figures of a recording handed out": (
+        "replay.py", "return state, tree.clone(recording.info)", "return state, recording.info",
+        "replay",
+    ),
+    "a recording outlives its state": (
+        "replay.py", "if places != self._places:", "if not self._places:", "replay",
     ),
     # measures
     "W-divergence counts its penalty twice": (
