@@ -5,6 +5,7 @@ alike. A learning rate is a Python number (checked), a 0-d tensor (not checked, 
 step can sweep it), or a schedule: a function from the 0-d count of updates made so far to the rate.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -51,7 +52,7 @@ class AdamState(NamedTuple):
     updates: Tensor
     """Updates made so far, 0-d integer."""
     mean: Params
-    """Running mean of the gradients."""
+    """Running mean of the gradients; an empty dict with β₁ = 0, where it is the gradient itself."""
     square: Params
     """Running mean of the squared gradients."""
 
@@ -119,23 +120,26 @@ def adam(lr: Rate, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8)
 
     def init(params: Params) -> AdamState:
         zeros = tree.map(torch.zeros_like, params)
-        return AdamState(_zero_count(params), zeros, tree.clone(zeros))
+        return AdamState(_zero_count(params), tree.clone(zeros) if beta1 else {}, zeros)
 
     def update(gradients: Params, state: AdamState, params: Params) -> tuple[Params, AdamState]:
         # The scalars are worked out in float64, as torch.optim does in Python: 1 - 0.999**t loses
         # four digits in float32.
         count = (state.updates + 1).double()
-        step_size = _rate(lr, state.updates) / (1 - torch.pow(beta1, count))
-        root_correction = torch.sqrt(1 - torch.pow(beta2, count))
+        step_size = _rate(lr, state.updates)
+        mean, direction = state.mean, gradients
+        if beta1:
+            step_size = step_size / (1 - _power(beta1, count))
+            mean = direction = tree.map(lambda m, g: torch.lerp(m, g, 1 - beta1), mean, gradients)
+        root_correction = torch.sqrt(1 - _power(beta2, count))
 
-        mean = tree.map(lambda m, g: torch.lerp(m, g, 1 - beta1), state.mean, gradients)
         square = tree.map(lambda v, g: beta2 * v + (1 - beta2) * g * g, state.square, gradients)
         new_params = tree.map(
             lambda p, m, v: (
                 p - tree.like(step_size, p) * m / (v.sqrt() / tree.like(root_correction, p) + eps)
             ),
             params,
-            mean,
+            direction,
             square,
         )
         return new_params, AdamState(state.updates + 1, mean, square)
@@ -164,6 +168,12 @@ def _zero_count(params: Params) -> Tensor:
     """A 0-d tensor, since a Python counter in the state would recompile every step."""
     device = next(iter(params.values())).device
     return torch.zeros((), dtype=torch.int64, device=device)
+
+
+def _power(base: float, count: Tensor) -> Tensor:
+    """base**count, as an exponential: a compiler keeps its value, where it would work out a power
+    anew for each tensor of parameters."""
+    return torch.exp(math.log(base) * count) if base else torch.zeros_like(count)
 
 
 def _rate(lr: Rate, count: Tensor) -> float | Tensor:
