@@ -5,8 +5,11 @@ tensor of explicit zeros, and every product with it is then carried out: in the 
 LeakyReLU network, about a seventh of all matrix products. Here such products are taken out. Nothing
 else changes: x + 0 is x, and 0 · x is 0 for every finite x.
 
-And what was computed before is not computed again: a penalty at the very samples that are scored,
-as WGAN-div's, finds their way through the critic already there.
+What was computed before is not computed again: a penalty at the very samples that are scored, as
+WGAN-div's, finds their way through the critic already there.
+
+And a batch of products with one matrix, which is what `vmap` makes of a linear layer, becomes one
+product of many rows.
 """
 
 import operator
@@ -61,6 +64,7 @@ class Rewrite(CustomGraphPass):
     def __call__(self, graph: Graph) -> None:
         share_repeats(graph)
         drop_zeros(graph)
+        join_batches(graph)
         graph.eliminate_dead_code()
 
     def uuid(self) -> bytes:
@@ -179,3 +183,41 @@ def _without_zero_terms(node: Node, zeros: set[Node]) -> Node | None:
     have, want = other.meta["val"], node.meta["val"]
     same = have.shape == want.shape and have.dtype == want.dtype
     return other if same else None
+
+
+def join_batches(graph: Graph) -> None:
+    """Make one product [B·M, K] x [K, N] of a batch of B products with the same matrix [K, N]."""
+    for node in list(graph.nodes):
+        if node.target is not aten.bmm.default:
+            continue
+        left, right = node.args
+        matrix = _repeated(right)
+        if matrix is None:
+            continue
+        batch, rows, inner = left.meta["val"].shape
+        with graph.inserting_before(node):
+            joined = _call(graph, aten.reshape.default, left, [batch * rows, inner])
+            product = _call(graph, aten.mm.default, joined, matrix)
+            parted = _call(graph, aten.view.default, product, [batch, rows, -1])
+        node.replace_all_uses_with(parted)
+
+
+def _repeated(node: Node) -> Node | None:
+    """The matrix that a batch of matrices consists of, if it is an expanded one."""
+    batch = node.meta["val"].shape
+    while node.target in (aten.expand.default, aten.view.default):
+        source = node.args[0]
+        assert isinstance(source, Node)
+        if source.meta["val"].shape == batch[1:] and node.target is aten.expand.default:
+            return source
+        if source.meta["val"].shape != batch:
+            return None
+        node = source
+    return None
+
+
+def _call(graph: Graph, target: OpOverload, *args: Any) -> Node:
+    """A new node, with what it would give for the tensors at hand."""
+    node = graph.call_function(target, args)
+    node.meta["val"] = target(*torch.fx.map_arg(args, lambda argument: argument.meta["val"]))
+    return node

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from torch.func import grad
+from torch.func import grad, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.functional import conv2d, leaky_relu
 
@@ -192,3 +192,31 @@ def test_outputs_stay_apart():
     one, other = after(matrix(0))
     assert torch.equal(one, other)
     assert one.data_ptr() != other.data_ptr()
+
+
+def test_a_batch_of_products_with_one_matrix_is_one_product():
+    """What vmap makes of a product behind a transposition is one of all rows, of the same value."""
+    z, w = matrix(0, 5, 3, 4), matrix(1, 3, 2)
+
+    def function(z, w):
+        return vmap(lambda z: z.t() @ w)(z)
+
+    before, after = rewritten(function, z, w)
+    assert count(before, aten.bmm.default) == 1
+    assert count(after, aten.bmm.default) == 0
+    assert count(after, aten.mm.default) == 1
+    torch.testing.assert_close(after(z, w), z.mT @ w, atol=1e-12, rtol=0)
+
+
+def test_batches_of_other_products_stay():
+    """Matrices of their own, in whatever way they come about, are not one matrix."""
+    z, w = matrix(0, 3, 4, 3), matrix(1, 3, 3, 3)
+    several = {
+        "given": torch.bmm,
+        "expanded of one": lambda z, w: torch.bmm(z, w[:, :1, :].expand(3, 3, 3)),
+        "split": lambda z, w: torch.bmm(z, w.reshape(27).expand(2, 27)[0].view(3, 3, 3)),
+    }
+    for function in several.values():
+        _, after = rewritten(function, z, w)
+        assert count(after, aten.bmm.default) == 1
+        assert torch.equal(after(z, w), function(z, w))
