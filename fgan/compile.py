@@ -157,14 +157,14 @@ class _Spent(Tensor):
 
 def _claimed(state: GANState) -> GANState:
     """The same memory under new names; the old names raise from now on."""
-    claimed: GANState = tree.map(Tensor.detach, state)
-    leaves = tree.leaves(state)
+    leaves, structure = tree.flatten(state)
     places = [leaf.data_ptr() for leaf in leaves if leaf.numel()]
     if len(set(places)) < len(places):
         raise ValueError(
             "two leaves of this state share their memory, and a donated state is written into: "
             "donate a copy (fgan.tree.clone), or use fgan.compile(algorithm, donate=False)"
         )
+    claimed: GANState = tree.unflatten([leaf.detach() for leaf in leaves], structure)
     for leaf in leaves:
         leaf.__class__ = _Spent
     return claimed

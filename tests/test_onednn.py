@@ -1,0 +1,95 @@
+"""Matrix products that a compiled program hands to oneDNN are the products they were."""
+
+import shutil
+
+import pytest
+import torch
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from fgan.onednn import Products
+from fgan.programs import Program, inductor
+
+aten = torch.ops.aten
+LINEAR = torch.ops.fgan.linear.default
+
+pytestmark = pytest.mark.skipif(
+    not torch.backends.mkldnn.is_available(), reason="torch was built without oneDNN"
+)
+
+
+def numbers(*shape, dtype=torch.float32):
+    """Normal numbers, the same for the same shape."""
+    generator = torch.Generator().manual_seed(sum(shape))
+    return torch.randn(shape, generator=generator, dtype=dtype)
+
+
+A, B, C = numbers(6, 5), numbers(5, 4), numbers(6, 4)
+OURS = {
+    "rows by rows": lambda a, b, c: a @ b,
+    "rows by columns": lambda a, b, c: c @ b.t(),
+    "columns by rows": lambda a, b, c: a.t() @ c,
+    "columns by columns": lambda a, b, c: b.t() @ a.t(),
+    "with a bias": lambda a, b, c: torch.addmm(c[0], a, b),
+    "with a bias for all columns": lambda a, b, c: torch.addmm(c[0, :1], a, b),
+    "with a matrix": lambda a, b, c: torch.addmm(c, a, b),
+    "with a column": lambda a, b, c: torch.addmm(c[:, :1], a, b),
+    "of a slice": lambda a, b, c: a[:, 1:3] @ b[1:3],
+}
+THEIRS = {
+    "a column": lambda a, b, c: a @ b[:, :1],
+    "a row": lambda a, b, c: a[:1] @ b,
+    "scaled": lambda a, b, c: torch.addmm(c, a, b, beta=2.0),
+    "in float64": lambda a, b, c: (a.double() @ b.double()).float(),
+}
+
+
+def handed_over(function, *inputs):
+    """The traced function after the pass."""
+    traced = make_fx(function, tracing_mode="fake")(*inputs)
+    Products()(traced.graph)
+    traced.recompile()
+    return traced
+
+
+def count(traced, *targets):
+    """How many nodes of a graph call one of the targets."""
+    return sum(node.target in targets for node in traced.graph.nodes)
+
+
+@pytest.mark.parametrize("name", list(OURS))
+def test_a_product_is_handed_over(name):
+    """One product of ours instead of one of torch's, and the value of a sum in float64."""
+    traced = handed_over(OURS[name], A, B, C)
+    assert count(traced, LINEAR) == 1
+    assert count(traced, aten.mm.default, aten.addmm.default) == 0
+    expected = OURS[name](A.double(), B.double(), C.double())
+    torch.testing.assert_close(traced(A, B, C).double(), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", list(THEIRS))
+def test_other_products_stay(name):
+    """Products with vectors, scaled ones and other types are torch's own."""
+    traced = handed_over(THEIRS[name], A, B, C)
+    assert count(traced, LINEAR) == 0
+    assert torch.equal(traced(A, B, C), THEIRS[name](A, B, C))
+
+
+def test_a_product_has_the_shape_it_says():
+    """What the compiler is told of a product, without data, is what running it gives."""
+    torch.library.opcheck(torch.ops.fgan.linear, (A, B.t(), C[0]), test_utils="test_faketensor")
+
+
+@pytest.mark.skipif(not shutil.which("c++") and not shutil.which("g++"), reason="no C++ compiler")
+def test_compiled_products_are_the_products():
+    """All of them in one compiled program, with operands in every order of memory."""
+
+    def every(a, b, c):
+        # Of computed operands too: the compiler is free to choose how those lie in memory.
+        operands = [(a, b, c), (a.tanh(), b.exp(), c.sin())]
+        return [function(*given) for given in operands for function in OURS.values()]
+
+    expected = every(A.double(), B.double(), C.double())
+    program = Program(every, inductor)
+    for _ in range(2):
+        for got, value in zip(program(A, B, C), expected, strict=True):
+            torch.testing.assert_close(got.double(), value, atol=1e-5, rtol=1e-5)
