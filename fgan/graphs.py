@@ -8,8 +8,10 @@ else changes: x + 0 is x, and 0 · x is 0 for every finite x.
 What was computed before is not computed again: a penalty at the very samples that are scored, as
 WGAN-div's, finds their way through the critic already there.
 
-And a batch of products with one matrix, which is what `vmap` makes of a linear layer, becomes one
+A batch of products with one matrix, which is what `vmap` makes of a linear layer, becomes one
 product of many rows.
+
+And a number that many tensors meet, as Adam's bias corrections, is worked out once.
 """
 
 import operator
@@ -66,6 +68,7 @@ class Rewrite(CustomGraphPass):
         drop_zeros(graph)
         join_batches(graph)
         graph.eliminate_dead_code()
+        keep_scalars(graph)
 
     def uuid(self) -> bytes:
         """The key under which compiled graphs are cached: this file."""
@@ -214,6 +217,23 @@ def _repeated(node: Node) -> Node | None:
             return None
         node = source
     return None
+
+
+def keep_scalars(graph: Graph) -> None:
+    """Mark computed 0-d values that several tensors meet, so that the compiler stores them.
+
+    It takes them for cheap, and would have every kernel work them out anew, powers and all.
+    """
+    for node in graph.nodes:
+        if node.op == "call_function" and node.all_input_nodes and _rank(node) == 0:
+            met = [user for user in node.users if (_rank(user) or 0) > 0]
+            if len(met) > 1:
+                node.meta["inductor_realize_to_strides"] = True
+
+
+def _rank(node: Node) -> int | None:
+    value = node.meta.get("val")
+    return value.ndim if isinstance(value, torch.Tensor) else None
 
 
 def _call(graph: Graph, target: OpOverload, *args: Any) -> Node:

@@ -5,7 +5,6 @@ alike. A learning rate is a Python number (checked), a 0-d tensor (not checked, 
 step can sweep it), or a schedule: a function from the 0-d count of updates made so far to the rate.
 """
 
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -129,9 +128,9 @@ def adam(lr: Rate, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8)
         step_size = _rate(lr, state.updates)
         mean, direction = state.mean, gradients
         if beta1:
-            step_size = step_size / (1 - _power(beta1, count))
+            step_size = step_size / (1 - torch.pow(beta1, count))
             mean = direction = tree.map(lambda m, g: torch.lerp(m, g, 1 - beta1), mean, gradients)
-        root_correction = torch.sqrt(1 - _power(beta2, count))
+        root_correction = torch.sqrt(1 - torch.pow(beta2, count))
 
         square = tree.map(lambda v, g: beta2 * v + (1 - beta2) * g * g, state.square, gradients)
         new_params = tree.map(
@@ -170,12 +169,6 @@ def _zero_count(params: Params) -> Tensor:
     return torch.zeros((), dtype=torch.int64, device=device)
 
 
-def _power(base: float, count: Tensor) -> Tensor:
-    """base**count, as an exponential: a compiler keeps its value, where it would work out a power
-    anew for each tensor of parameters."""
-    return torch.exp(math.log(base) * count) if base else torch.zeros_like(count)
-
-
 def _rate(lr: Rate, count: Tensor) -> float | Tensor:
     return lr if isinstance(lr, float | int | Tensor) else lr(count)
 
@@ -183,6 +176,11 @@ def _rate(lr: Rate, count: Tensor) -> float | Tensor:
 def _check_rate(lr: Rate) -> None:
     if isinstance(lr, float | int) and not lr >= 0:
         raise ValueError(f"a learning rate is at least 0, and {lr} was given")
+    if isinstance(lr, Tensor) and lr.ndim:
+        raise ValueError(
+            f"a learning rate is one number, and a tensor {list(lr.shape)} was given: "
+            "vmap over it to sweep it"
+        )
 
 
 def _check_decay(name: str, value: float) -> None:

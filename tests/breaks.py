@@ -179,10 +179,10 @@ BREAKS = {
     "autocast ignored": ("network.py", "if autocast is None:", "if True:", "network"),
     # optimisers
     "bias correction of the mean dropped": (
-        "optim.py", "step_size / (1 - _power(beta1, count))", "step_size * 1", "optim",
+        "optim.py", "step_size / (1 - torch.pow(beta1, count))", "step_size * 1", "optim",
     ),
     "bias correction of the square dropped": (
-        "optim.py", "torch.sqrt(1 - _power(beta2, count))", "torch.ones_like(count)", "optim",
+        "optim.py", "torch.sqrt(1 - torch.pow(beta2, count))", "torch.ones_like(count)", "optim",
     ),
     "epsilon inside the root": (
         "optim.py", "g / (v.sqrt() + eps)", "g / (v + eps).sqrt()", "optim",

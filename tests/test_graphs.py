@@ -9,6 +9,8 @@ from torch.nn.functional import conv2d, leaky_relu
 from fgan.graphs import Rewrite
 
 aten = torch.ops.aten
+KEPT_MARK = "inductor_realize_to_strides"
+"""How the compiler is told to store a value."""
 
 
 def rewritten(function, *inputs):
@@ -220,3 +222,15 @@ def test_batches_of_other_products_stay():
         _, after = rewritten(function, z, w)
         assert count(after, aten.bmm.default) == 1
         assert torch.equal(after(z, w), function(z, w))
+
+
+def test_a_number_that_many_tensors_meet_is_kept():
+    """Worked out of an input and met twice; neither met once, nor a constant, nor a tensor."""
+
+    def function(count, x, y):
+        rate, other, ones = torch.pow(0.5, count), torch.exp(count), torch.ones(())
+        return x * rate - ones, y * rate + ones, x * other, x.exp() * y, y - x.exp()
+
+    _, after = rewritten(function, torch.tensor(2.0, dtype=torch.float64), matrix(0), matrix(1))
+    kept = [node.target for node in after.graph.nodes if node.meta.get(KEPT_MARK)]
+    assert kept == [aten.pow.Scalar]

@@ -215,6 +215,7 @@ def test_rate_is_differentiable():
         (lambda: fgan.adam(0.1, betas=(1.0, 0.9)), r"betas\[0\].*1.0"),
         (lambda: fgan.adam(0.1, betas=(0.9, -0.1)), r"betas\[1\].*-0.1"),
         (lambda: fgan.adam(0.1, eps=float("nan")), "eps.*nan"),
+        (lambda: fgan.adam(torch.full((2,), 0.1)), r"one number.*\[2\].*vmap"),
         (lambda: linear_schedule(-1.0, 0.0, 5), "learning rate.*-1"),
         (lambda: linear_schedule(1.0, -0.5, 5), "learning rate.*-0.5"),
         (lambda: linear_schedule(1.0, 0.0, 0), "at least 1 step.*0"),
