@@ -14,15 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import grad_and_value
 
-from fgan import tree
-from fgan.checks import as_scores, check_game, check_round, check_samples, latent_dim_of
-from fgan.network import (
-    ALTERNATIVES,
-    make_functional,
-    mixing_layers,
-    parameters_and_buffers,
-    reinitialized,
-)
+from fgan import checks, tree
+from fgan.network import is_per_sample, make_functional, parameters_and_buffers, reinitialized
 from fgan.optim import Optimizer
 from fgan.penalties import SAMPLE_AT
 from fgan.seeds import mix_seed
@@ -113,13 +106,12 @@ def adversarial(
     gradient is that of one sample's score, which BatchNorm makes a function of the whole batch
     (Gulrajani et al. 2017, arXiv 1704.00028, section 4).
     """
-    check_game(n_critic, penalty_weight, sample_at, ema_decay, update, autocast)
-    latent_size = latent_dim_of(generator, latent_dim)
-    if penalty is not None and (mixing := mixing_layers(critic)):
-        raise ValueError(
-            f"the critic's {', '.join(map(repr, mixing))} mixes the samples of a batch "
-            f"(BatchNorm), and this penalty is defined per sample. {ALTERNATIVES}"
-        )
+    checks.check_game(n_critic, penalty_weight, sample_at, ema_decay, update, autocast)
+    latent_size = checks.latent_dim_of(generator, latent_dim)
+    if penalty is not None:
+        checks.check_penalised(critic)
+    # Without a penalty a critic may mix samples: then real and fake do not share a pass.
+    together = penalty is not None or is_per_sample(critic)
     generate_with, score_with = (make_functional(m, autocast).apply for m in (generator, critic))
 
     def init(seed: int | None = None) -> GANState:
@@ -173,21 +165,21 @@ def adversarial(
         params, buffers, opt_state = state.critic
         conditions = () if condition is None else (condition,)
         fake = fakes(state, latent, condition) if fake is None else fake
-        check_samples(real, fake)
+        checks.check_samples(real, fake)
 
         def objective(params: Tensors) -> tuple[Tensor, tuple[Any, ...]]:
             # Every pass starts from the same buffers: one loss, one critic.
             def critic_at(x: Tensor, *c: Tensor) -> tuple[Tensor, Tensors]:
                 output, new_buffers = score_with(params, buffers, x, *c)
-                return as_scores(output, x), new_buffers
+                return checks.as_scores(output, x), new_buffers
 
-            if penalty is None:
-                real_scores, new_buffers = critic_at(real, *conditions)
-                fake_scores, _ = critic_at(fake, *conditions)
-            else:  # a critic that treats every sample alone scores both in one pass
+            if together:
                 both = (torch.cat([x, x]) for x in conditions)
                 scores, new_buffers = critic_at(torch.cat([real, fake]), *both)
                 real_scores, fake_scores = scores.chunk(2)
+            else:
+                real_scores, new_buffers = critic_at(real, *conditions)
+                fake_scores, _ = critic_at(fake, *conditions)
             adversarial_loss = critic_loss(real_scores, fake_scores).mean()
             penalty_mean = torch.zeros_like(adversarial_loss)
             if penalty is not None:
@@ -220,7 +212,7 @@ def adversarial(
 
         def critic_at(x: Tensor) -> Tensor:
             # A learning critic's mode, but what it would write into its buffers is not kept.
-            return as_scores(score_with(*state.critic[:2], x, *conditions)[0], x)
+            return checks.as_scores(score_with(*state.critic[:2], x, *conditions)[0], x)
 
         def objective(params: Tensors) -> tuple[Tensor, Tensors]:
             fake, new_buffers = generate_with(params, buffers, latent, *conditions)
@@ -245,7 +237,7 @@ def adversarial(
         draw: Callable[..., Tensor] | None = None,
     ) -> Step:
         def step(state: GANState, batch: Batch, noise: Noise) -> tuple[GANState, GANInfo]:
-            updates = check_round(batch, noise, latent_size)
+            updates = checks.check_round(batch, noise, latent_size)
             if update == "simultaneous" and updates != 1:
                 raise ValueError(
                     f"a simultaneous round has one critic update, and batch.real {updates}"
@@ -287,7 +279,7 @@ def adversarial(
     def score(state: GANState, samples: Tensor, condition: Tensor | None = None) -> Tensor:
         conditions = () if condition is None else (condition,)
         output, _ = score_with(*state.critic[:2], samples, *conditions, training=False)
-        return as_scores(output, samples)
+        return checks.as_scores(output, samples)
 
     return Algorithm(
         init=init,

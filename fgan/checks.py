@@ -7,6 +7,7 @@ is traced, and then pays nothing.
 import torch
 from torch import Tensor, nn
 
+from fgan.network import ALTERNATIVES, mixing_layers
 from fgan.penalties import SAMPLE_AT
 from fgan.types import Batch, Noise, Updates
 
@@ -20,6 +21,14 @@ def as_scores(output: Tensor, samples: Tensor) -> Tensor:
             f"this one gave {list(output.shape)} for samples {list(samples.shape)}"
         )
     return output.reshape(size)
+
+
+def check_penalised(critic: nn.Module) -> None:
+    if mixing := mixing_layers(critic):
+        raise ValueError(
+            f"the critic's {', '.join(map(repr, mixing))} mixes the samples of a batch "
+            f"(BatchNorm), and this penalty is defined per sample. {ALTERNATIVES}"
+        )
 
 
 def check_samples(real: Tensor, fake: Tensor) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import torch
+from einops.layers.torch import Rearrange, Reduce
 from torch import Tensor, nn
 from torch.func import functional_call, jacrev
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -117,6 +118,31 @@ def reinitialized(module: nn.Module, seed: int) -> nn.Module:
 def mixing_layers(module: nn.Module) -> list[str]:
     """The names of the layers that are known to mix the samples of a batch: BatchNorm's family."""
     return [key for key, layer in module.named_modules() if isinstance(layer, _BatchNorm)]
+
+
+def is_per_sample(module: nn.Module) -> bool:
+    """Whether `module` is known to treat every sample alone, so that batches may share a pass.
+
+    Known are the common layers of torch.nn, einops layers that keep their first axis, and modules
+    whose class says of its own forward method, by an attribute `per_sample = True`, that it adds
+    nothing to what the layers in it do. A module that is not known may still be one.
+    """
+    kind = parametrize.type_before_parametrizations(module)
+    # Said by the class itself: a subclass may override what its parent said it of.
+    known = kind in _PER_SAMPLE or vars(kind).get("per_sample", False)
+    if kind in (Rearrange, Reduce):
+        pattern: Any = module.pattern
+        known = len({side.split()[0] for side in pattern.split("->")}) == 1
+    children = [child for key, child in module.named_children() if key != "parametrizations"]
+    hooks = [*module._forward_hooks, *module._forward_pre_hooks]
+    return bool(known) and not hooks and all(is_per_sample(child) for child in children)
+
+
+_PER_SAMPLE = {
+    *(nn.Sequential, nn.Identity, nn.Linear, nn.LayerNorm, nn.GroupNorm),
+    *(nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.AvgPool2d, nn.MaxPool2d, nn.AdaptiveAvgPool2d),
+    *(nn.LeakyReLU, nn.ReLU, nn.PReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Softplus, nn.Tanh, nn.Sigmoid),
+}
 
 
 def batch_dependence(critic: Callable[[Tensor], Tensor], samples: Tensor) -> Tensor:

@@ -99,6 +99,10 @@ BREAKS = {
         "recipes.py", "return param.clamp(-limit, limit)", "return param.clamp(max=limit)",
         "properties_points",
     ),
+    "batches of any critic in one pass": (
+        "algorithm.py", "together = penalty is not None or is_per_sample(critic)",
+        "together = True", ROUND,
+    ),
     "clamp before the update": (
         "algorithm.py",
         "        params, opt_state = critic_optimizer.update(gradients, opt_state, params)\n"

@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from einops.layers.torch import Rearrange
 from networks import (
     Critic,
     Generator,
@@ -24,6 +25,7 @@ from fgan import tree
 from fgan.network import (
     batch_dependence,
     check_batch_independent,
+    is_per_sample,
     mixing_layers,
     parameters_and_buffers,
 )
@@ -298,6 +300,61 @@ def test_mixing_layers_names_the_batch_norm_family():
     harmless = {"d": nn.LayerNorm(2), "e": nn.GroupNorm(1, 2), "f": nn.InstanceNorm2d(2)}
     module = nn.ModuleDict(mixing | harmless | {"g": spectral_norm(nn.Linear(2, 2))})
     assert mixing_layers(module) == ["a", "b", "c.0", "c.1"]
+
+
+class Halves(nn.Module):
+    """Half of one sample and half of the next."""
+
+    def forward(self, x):
+        return (x + x.roll(1, 0)) / 2
+
+
+class Described(nn.Sequential):
+    """Says that it treats samples alone."""
+
+    per_sample = True
+
+
+class Heir(Described):
+    """Does not say so itself."""
+
+
+def hooked():
+    """A layer whose output somebody changes."""
+    layer = nn.Linear(2, 2)
+    layer.register_forward_hook(lambda module, given, output: output.flip(0))
+    return layer
+
+
+PER_SAMPLE = {
+    "perceptron": fgan.models.mlp_critic((2,), norm="spectral"),
+    "convolutions": fgan.models.conv_critic((1, 28, 28), 10, norm="weight"),
+    "residual": fgan.models.resnet_critic((3, 32, 32)),
+    "layer norm": nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2), Rearrange("b c -> b 1 c")),
+    "described": Described(nn.Linear(2, 2)),
+}
+NOT_KNOWN = {
+    "batch norm": fgan.models.mlp_critic((2,), norm="batch"),
+    "own layer": nn.Sequential(nn.Linear(2, 2), Halves()),
+    "described, of an own layer": Described(Halves()),
+    "heir": Heir(nn.Linear(2, 2)),
+    "hook": nn.Sequential(hooked()),
+    "other axis first": nn.Sequential(Rearrange("b c -> c b")),
+    "pairs": nn.Sequential(Rearrange("(b two) c -> b (two c)", two=2)),
+    "attention": nn.Sequential(nn.MultiheadAttention(2, 1)),
+}
+
+
+@pytest.mark.parametrize("name", list(PER_SAMPLE))
+def test_layers_that_treat_samples_alone_are_known(name):
+    """fgan's critics, torch's common layers, and what says so of itself."""
+    assert is_per_sample(PER_SAMPLE[name])
+
+
+@pytest.mark.parametrize("name", list(NOT_KNOWN))
+def test_other_layers_are_not_taken_for_them(name):
+    """What mixes samples, or may, is not known to leave them alone."""
+    assert not is_per_sample(NOT_KNOWN[name])
 
 
 def test_parameters_and_buffers_of_a_generator():

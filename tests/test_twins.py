@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from networks import LATENT, RECIPES, assert_close, make_batch, make_round, pair
+from networks import CLASSES, LATENT, RECIPES, assert_close, make_batch, make_round, pair
 from twin import POINTS, Twin, buffers_of, div, gp
 
 import fgan
@@ -91,6 +91,30 @@ def test_recipe_equals_its_twin_with_batch_norm_in_the_critic(name, conditional)
     # of which Adam would make noise: hence momentum.
     players = pair(conditional=conditional, norm=True, critic_norm="batch")
     compare(name, players, conditional, 2, OPTIMIZERS["momentum"])
+
+
+@pytest.mark.parametrize("name", ["gan", "wgan"])
+def test_recipe_equals_its_twin_where_the_batches_share_a_pass(name, conditional):
+    """Real and fake go together through a critic that is known to treat every sample alone."""
+    generator, _ = pair(conditional=conditional, norm=True)
+    classes = CLASSES if conditional else None
+    critic = fgan.models.mlp_critic((2,), classes, hidden=(5, 4), norm="spectral").double()
+    assert fgan.network.is_per_sample(critic)
+    compare(name, (generator, critic), conditional, n_critic=2)
+
+
+@pytest.mark.parametrize("name", ["gan", "wgan"])
+def test_recipe_equals_its_twin_where_the_critic_compares_samples(name):
+    """A layer of one's own, which fgan cannot know, sees the real batch and then the fake one."""
+
+    class Spread(torch.nn.Module):
+        def forward(self, x):
+            return torch.cat([x, x.var(dim=0, keepdim=True).expand_as(x)], dim=1)
+
+    generator, _ = pair(norm=True)
+    critic = torch.nn.Sequential(Spread(), torch.nn.Linear(4, 3), torch.nn.Tanh())
+    critic = critic.append(torch.nn.Linear(3, 1)).double()
+    compare(name, (generator, critic), False, 2, OPTIMIZERS["momentum"])
 
 
 @pytest.mark.parametrize("name", ["gan", "wgan", "wgan_gp", "wgan_div"])

@@ -53,6 +53,8 @@ class Critic(nn.Module):
     Raises ValueError for samples of another shape, and for labels as `Generator` does.
     """
 
+    per_sample = True  # see `fgan.network.is_per_sample`
+
     def __init__(
         self,
         stem: Callable[[Tensor, Tensor | None], Tensor],
