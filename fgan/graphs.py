@@ -22,6 +22,8 @@ from torch._inductor.custom_graph_pass import CustomGraphPass, get_hash_for_file
 from torch._ops import OpOverload
 from torch.fx import Graph, Node
 
+from fgan import deconvolution
+
 aten, prims = torch.ops.aten, torch.ops.prims
 
 # Zero where their first argument is, whatever the others are.
@@ -67,12 +69,13 @@ class Rewrite(CustomGraphPass):
         share_repeats(graph)
         drop_zeros(graph)
         join_batches(graph)
+        deconvolution.by_products(graph)
         graph.eliminate_dead_code()
         keep_scalars(graph)
 
     def uuid(self) -> bytes:
-        """The key under which compiled graphs are cached: this file."""
-        return get_hash_for_files((__file__,))
+        """The key under which compiled graphs are cached: what the rewriting is written in."""
+        return get_hash_for_files((__file__, deconvolution.__file__))
 
 
 def share_repeats(graph: Graph) -> None:

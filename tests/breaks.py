@@ -205,6 +205,12 @@ BREAKS = {
         "onednn.py", "is_bias = term is not None and term.meta[\"val\"].shape == value.shape[1:]",
         "is_bias = term is not None", "onednn",
     ),
+    "shifts of a transposed convolution reversed": (
+        "deconvolution.py", "(t - y - p) // s for", "(y + p - t) // s for", "deconvolution",
+    ),
+    "gradient by the image computed twice": (
+        "deconvolution.py", "[False, *mask[1:]]", "mask", "deconvolution",
+    ),
     "figures of a recording handed out": (
         "replay.py", "return state, tree.clone(recording.info)", "return state, recording.info",
         "replay",

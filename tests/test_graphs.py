@@ -105,7 +105,7 @@ def test_convolutions_of_zeros_go():
 
 def test_backward_passes_of_zeros_go():
     """With a zero slope all gradients of a convolution go, with a zero input the weight's."""
-    x, w = matrix(0, 2, 3, 5, 5), matrix(1, 4, 3, 3, 3)
+    x, w = matrix(0, 2, 5, 5, 5), matrix(1, 4, 5, 3, 3)  # more channels than an image has
     slope = matrix(2, 2, 4, 3, 3)
 
     def gradients(slope, x, w):

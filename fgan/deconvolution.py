@@ -1,0 +1,158 @@
+"""Transposed convolutions of a compiled CPU program whose outcome is an image, of few channels.
+
+A generator ends in one, and the gradient of a critic by its image is one, so a penalty has it too.
+oneDNN fills the channels up to the width of the processor's vectors, and for one channel takes up
+to ten times as long as a matrix product and the sums that are left.
+"""
+
+import operator
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from itertools import product
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._guards import detect_fake_mode
+from torch._inductor.decomposition import select_decomp_table
+from torch.fx import Graph, Node
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.nn.functional import pad
+
+aten = torch.ops.aten
+
+FEW = 4
+"""The most channels for which this is the faster way."""
+
+
+def transposed_convolution(
+    x: Tensor, weight: Tensor, stride: Sequence[int], padding: Sequence[int], size: Sequence[int]
+) -> Tensor:
+    """`[B, C, H, W]`, `[C, O, K, L]` -> `[B, O, *size]`, by one product and K·L / stride² sums.
+
+    Output pixel y takes x at h through tap k where y = stride · h + k - padding. Pixels that are
+    equal modulo the stride take the same taps, each from one shift of x.
+    """
+    batch, channels, *image = x.shape
+    _, out_channels, *taps = weight.shape
+    rows = x.permute(0, 2, 3, 1).reshape(-1, channels)
+    through = rows @ weight.permute(0, 2, 3, 1).reshape(channels, -1)  # all pixels, all taps
+    through = through.reshape(batch, *image, *taps, out_channels)
+    places = [-(-extent // step) for extent, step in zip(size, stride, strict=True)]
+    phases = []
+    for phase in product(*map(range, stride)):
+        first = [(y + p) % s for y, p, s in zip(phase, padding, stride, strict=True)]
+        total = x.new_zeros(batch, *places, out_channels)
+        for tap in product(*map(range, first, taps, stride)):
+            offsets = [
+                (t - y - p) // s for t, y, p, s in zip(tap, phase, padding, stride, strict=True)
+            ]
+            total = total + _placed(through[:, :, :, tap[0], tap[1]], offsets, places)
+        phases.append(total)
+    grid = torch.stack(phases, dim=3).unflatten(3, tuple(stride))  # [B, Y, X, y, x, O]
+    whole = grid.permute(0, 5, 1, 3, 2, 4).flatten(4, 5).flatten(2, 3)
+    return whole[:, :, : size[0], : size[1]]
+
+
+def _placed(part: Tensor, offsets: Sequence[int], places: Sequence[int]) -> Tensor:
+    """`[B, H, W, O]` -> `[B, *places, O]`, moved by the offsets: cut off, or zeros around it."""
+    margins = [0, 0]
+    for offset, place, extent in reversed([*zip(offsets, places, part.shape[1:3], strict=True)]):
+        if not -extent < offset < place:  # all of it falls outside
+            return part.new_zeros(part.shape[0], *places, part.shape[3])
+        margins += [offset, place - offset - extent]
+    return pad(part, margins)
+
+
+def by_products(graph: Graph) -> None:
+    """Replace the transposed convolutions of a graph that end in few channels."""
+    for node in list(graph.nodes):
+        arguments: Any = node.args
+        if node.target is aten.convolution.default:
+            _replace_forward(graph, node, *arguments)
+        elif node.target is aten.convolution_backward.default:
+            _replace_backward(graph, node, *arguments)
+
+
+def _replace_forward(
+    graph: Graph,
+    node: Node,
+    x: Node,
+    weight: Node,
+    bias: Node | None,
+    stride: list[int],
+    padding: list[int],
+    dilation: list[int],
+    transposed: bool,
+    output_padding: list[int],
+    groups: int,
+) -> None:
+    image = node.meta["val"]
+    if not transposed or not _is_ours(image, dilation, groups):
+        return
+
+    def forward(x: Tensor, weight: Tensor, *bias: Tensor) -> Tensor:
+        made = transposed_convolution(x, weight, stride, padding, image.shape[2:])
+        return made + bias[0][:, None, None] if bias else made
+
+    given = [x, weight] if bias is None else [x, weight, bias]
+    node.replace_all_uses_with(_inline(graph, node, forward, *given))
+
+
+def _replace_backward(
+    graph: Graph,
+    node: Node,
+    slope: Node,
+    x: Node,
+    weight: Node,
+    bias_sizes: list[int] | None,
+    stride: list[int],
+    padding: list[int],
+    dilation: list[int],
+    transposed: bool,
+    output_padding: list[int],
+    groups: int,
+    mask: list[bool],
+) -> None:
+    """The gradient by the input; those by weight and bias stay where they are."""
+    image = x.meta["val"]
+    if transposed or not mask[0] or not _is_ours(image, dilation, groups):
+        return
+
+    def backward(slope: Tensor, weight: Tensor) -> Tensor:
+        return transposed_convolution(slope, weight, stride, padding, image.shape[2:])
+
+    made = _inline(graph, node, backward, slope, weight)
+    for user in list(node.users):
+        if user.target is operator.getitem and user.args[1] == 0:
+            user.replace_all_uses_with(made)
+            graph.erase_node(user)
+    node.args = (*node.args[:-1], [False, *mask[1:]])
+
+
+def _is_ours(image: Tensor, dilation: list[int], groups: int) -> bool:
+    """Whether this is an image of few channels, on the CPU, out of a plain convolution."""
+    return (
+        image.device.type == "cpu"
+        and image.dtype in (torch.float32, torch.float64)  # half a dozen sums want the digits
+        and image.ndim == 4
+        and image.shape[1] <= FEW
+        and set(dilation) == {1}
+        and groups == 1
+    )
+
+
+def _inline(graph: Graph, before: Node, function: Callable[..., Tensor], *inputs: Node) -> Node:
+    """The traced function, put before a node of the graph and fed with other nodes."""
+    values = [node.meta["val"] for node in inputs]
+    with detect_fake_mode(values) or nullcontext():  # new tensors are to be as fake as these are
+        traced = make_fx(function, select_decomp_table())(*values)
+    feed = iter(inputs)
+    copies: dict[Node, Node] = {}
+    with graph.inserting_before(before):
+        for node in traced.graph.nodes:
+            if node.op == "output":
+                return copies[node.args[0]]
+            is_input = node.op == "placeholder"
+            copies[node] = next(feed) if is_input else graph.node_copy(node, copies.__getitem__)
+    raise AssertionError("a graph ends with its output")
