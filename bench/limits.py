@@ -29,8 +29,8 @@ class Rates(NamedTuple):
 def measured_rates(device: str, dtype: torch.dtype = torch.float32) -> Rates:
     """The rates of a product of two square matrices and of a copy of 256 MB.
 
-    The matrices are of 2048 rows, or 8192 on a GPU, which needs that much to be busy. On the CPU the
-    product is that of the faster library, MKL or oneDNN.
+    The matrices are of 2048 rows, or 8192 on a GPU, which needs that much to be busy. On the CPU
+    the product is that of the faster library, MKL or oneDNN.
     """
     size = 8192 if device == "cuda" else 2048
     a, b = torch.randn(2, size, size, device=device, dtype=dtype)

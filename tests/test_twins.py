@@ -100,7 +100,8 @@ def test_recipe_equals_its_twin_where_the_batches_share_a_pass(name, conditional
     classes = CLASSES if conditional else None
     critic = fgan.models.mlp_critic((2,), classes, hidden=(5, 4), norm="spectral").double()
     assert fgan.network.is_per_sample(critic)
-    compare(name, (generator, critic), conditional, n_critic=2)
+    # A Wasserstein critic's last bias has gradient 0, of which Adam would make noise.
+    compare(name, (generator, critic), conditional, 2, OPTIMIZERS["momentum"])
 
 
 @pytest.mark.parametrize("name", ["gan", "wgan"])
