@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fgan import tree
 
-_FORMAT = "fgan state 1"
+_FORMAT = "fgan state 2"
 State = TypeVar("State")
 
 

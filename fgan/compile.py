@@ -124,10 +124,13 @@ def compile(
 
     def step(state: GANState, batch: Batch, noise: Noise) -> tuple[GANState, GANInfo]:
         check_round(batch, noise, algorithm.latent_dim)  # a refused round leaves the state alone
+        device = state.round.device
         if not donate:
             return play(state, batch, noise)
-        on_cuda = state.round.device.type == "cuda"
-        return (replayed if cuda_graph and on_cuda else play)(_claimed(state), batch, noise)
+        if not cuda_graph or device.type != "cuda":
+            return play(_claimed(state), batch, noise)
+        with torch.cuda.device(device):
+            return replayed(_claimed(state), batch, noise)
 
     return algorithm._replace(step=step)
 

@@ -8,7 +8,9 @@ to ten times as long as a matrix product and the sums that are left.
 import operator
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import reduce
 from itertools import product
+from math import prod
 from typing import Any
 
 import torch
@@ -23,6 +25,8 @@ aten = torch.ops.aten
 
 FEW = 4
 """The most channels for which this is the faster way."""
+MOST = 36
+"""The most taps, each of them a sum over the image; the patches of a transformer have hundreds."""
 
 
 def transposed_convolution(
@@ -42,13 +46,16 @@ def transposed_convolution(
     phases = []
     for phase in product(*map(range, stride)):
         first = [(y + p) % s for y, p, s in zip(phase, padding, stride, strict=True)]
-        total = x.new_zeros(batch, *places, out_channels)
+        parts = []
         for tap in product(*map(range, first, taps, stride)):
             offsets = [
                 (t - y - p) // s for t, y, p, s in zip(tap, phase, padding, stride, strict=True)
             ]
-            total = total + _placed(through[:, :, :, tap[0], tap[1]], offsets, places)
-        phases.append(total)
+            # Else all of it falls outside.
+            if all(-i < o < n for i, o, n in zip(image, offsets, places, strict=True)):
+                parts.append(_placed(through[:, :, :, tap[0], tap[1]], offsets, places))
+        parts = parts or [x.new_zeros(batch, *places, out_channels)]
+        phases.append(reduce(operator.add, parts))
     grid = torch.stack(phases, dim=3).unflatten(3, tuple(stride))  # [B, Y, X, y, x, O]
     whole = grid.permute(0, 5, 1, 3, 2, 4).flatten(4, 5).flatten(2, 3)
     return whole[:, :, : size[0], : size[1]]
@@ -58,8 +65,6 @@ def _placed(part: Tensor, offsets: Sequence[int], places: Sequence[int]) -> Tens
     """`[B, H, W, O]` -> `[B, *places, O]`, moved by the offsets: cut off, or zeros around it."""
     margins = [0, 0]
     for offset, place, extent in reversed([*zip(offsets, places, part.shape[1:3], strict=True)]):
-        if not -extent < offset < place:  # all of it falls outside
-            return part.new_zeros(part.shape[0], *places, part.shape[3])
         margins += [offset, place - offset - extent]
     return pad(part, margins)
 
@@ -88,7 +93,7 @@ def _replace_forward(
     groups: int,
 ) -> None:
     image = node.meta["val"]
-    if not transposed or not _is_ours(image, dilation, groups):
+    if not transposed or not _is_ours(image, weight.meta["val"], dilation, groups):
         return
 
     def forward(x: Tensor, weight: Tensor, *bias: Tensor) -> Tensor:
@@ -116,7 +121,7 @@ def _replace_backward(
 ) -> None:
     """The gradient by the input; those by weight and bias stay where they are."""
     image = x.meta["val"]
-    if transposed or not mask[0] or not _is_ours(image, dilation, groups):
+    if transposed or not mask[0] or not _is_ours(image, weight.meta["val"], dilation, groups):
         return
 
     def backward(slope: Tensor, weight: Tensor) -> Tensor:
@@ -130,13 +135,14 @@ def _replace_backward(
     node.args = (*node.args[:-1], [False, *mask[1:]])
 
 
-def _is_ours(image: Tensor, dilation: list[int], groups: int) -> bool:
-    """Whether this is an image of few channels, on the CPU, out of a plain convolution."""
+def _is_ours(image: Tensor, weight: Tensor, dilation: list[int], groups: int) -> bool:
+    """Whether this is an image of few channels, on the CPU, out of a plain, small convolution."""
     return (
         image.device.type == "cpu"
         and image.dtype in (torch.float32, torch.float64)  # half a dozen sums want the digits
         and image.ndim == 4
         and image.shape[1] <= FEW
+        and prod(weight.shape[2:]) <= MOST
         and set(dilation) == {1}
         and groups == 1
     )

@@ -2,8 +2,8 @@
 
 The second derivative of a piecewise linear activation is zero, but autograd writes it down as a
 tensor of explicit zeros, and every product with it is then carried out: in the critic update of a
-LeakyReLU network, about a seventh of all matrix products. Here such products are taken out. Nothing
-else changes: x + 0 is x, and 0 · x is 0 for every finite x.
+LeakyReLU network, about a seventh of all matrix products. Such products are taken out: x + 0 is x,
+and 0 · x is 0 for every finite x.
 
 What was computed before is not computed again: a penalty at the very samples that are scored, as
 WGAN-div's, finds their way through the critic already there.
@@ -26,7 +26,7 @@ from fgan import deconvolution
 
 aten, prims = torch.ops.aten, torch.ops.prims
 
-# Zero where their first argument is, whatever the others are.
+# Zero where their first argument is, whatever the others are; two more are in `_is_zero`.
 _KEEP_ZERO = {
     aten.view.default,
     aten._unsafe_view.default,
@@ -46,9 +46,6 @@ _KEEP_ZERO = {
     aten.sum.default,
     aten.sum.dim_IntList,
     aten.mean.dim,
-    aten.div.Tensor,
-    aten.div.Scalar,
-    aten.constant_pad_nd.default,
     aten.avg_pool2d_backward.default,
     aten.leaky_relu_backward.default,
     prims.convert_element_type.default,
@@ -85,9 +82,26 @@ def share_repeats(graph: Graph) -> None:
         if not _is_function(node):
             continue
         earlier = first.setdefault((node.target, _key(node.args), _key(node.kwargs)), node)
-        # Two outputs must not become one: whoever called the graph would hold two names for it.
-        if earlier is not node and all(user.op != "output" for user in node.users):
+        if earlier is not node and not _goes_out(node):
             node.replace_all_uses_with(earlier)
+
+
+def _goes_out(node: Node) -> bool:
+    """Whether the caller gets this value, or a view of it.
+
+    Then it has to keep its own memory: one value under two names, or an input under another, would
+    be written to twice by a donated round.
+    """
+    return any(
+        user.op == "output" or (_is_view(user) and user.args[0] is node and _goes_out(user))
+        for user in node.users
+    )
+
+
+def _is_view(node: Node) -> bool:
+    if isinstance(target := node.target, OpOverload):
+        return any(result.alias_info is not None for result in target._schema.returns)
+    return target is operator.getitem
 
 
 def _is_function(node: Node) -> bool:
@@ -100,12 +114,12 @@ def _is_function(node: Node) -> bool:
 
 
 def _key(argument: Any) -> Any:
-    """Something to compare arguments by, in which 1, 1.0 and True are three things."""
+    """Something to compare arguments by, in which 1, 1.0 and True are three things, as 0 and -0."""
     if isinstance(argument, list | tuple):
         return tuple(_key(part) for part in argument)
     if isinstance(argument, dict):
         return tuple((name, _key(part)) for name, part in argument.items())
-    return type(argument), argument
+    return type(argument), repr(argument) if isinstance(argument, float) else argument
 
 
 def drop_zeros(graph: Graph) -> None:
@@ -135,6 +149,11 @@ def _is_zero(node: Node, zeros: set[Node]) -> bool:
         return False
     if target in _KEEP_ZERO:
         return arguments[0] in zeros
+    if target in (aten.div.Tensor, aten.div.Scalar):
+        divisor = arguments[1]
+        return arguments[0] in zeros and isinstance(divisor, int | float) and bool(divisor)
+    if target is aten.constant_pad_nd.default:
+        return arguments[0] in zeros and (len(arguments) < 3 or arguments[2] == 0)
     if target in _PRODUCTS:
         return any(argument in zeros for argument in arguments[:2])
     if target in (aten.add.Tensor, aten.sub.Tensor):
@@ -183,11 +202,10 @@ def _without_zero_terms(node: Node, zeros: set[Node]) -> Node | None:
         other = right
     else:
         return None
-    # An input must not become an output: whoever called the graph would hold two names for it.
-    if not isinstance(other, Node) or other.op == "placeholder":
+    if not isinstance(other, Node) or _goes_out(node):
         return None
     have, want = other.meta["val"], node.meta["val"]
-    same = have.shape == want.shape and have.dtype == want.dtype
+    same = (have.shape, have.dtype, have.device) == (want.shape, want.dtype, want.device)
     return other if same else None
 
 
@@ -204,7 +222,8 @@ def join_batches(graph: Graph) -> None:
         with graph.inserting_before(node):
             joined = _call(graph, aten.reshape.default, left, [batch * rows, inner])
             product = _call(graph, aten.mm.default, joined, matrix)
-            parted = _call(graph, aten.view.default, product, [batch, rows, -1])
+            columns = matrix.meta["val"].shape[1]
+            parted = _call(graph, aten.view.default, product, [batch, rows, columns])
         node.replace_all_uses_with(parted)
 
 

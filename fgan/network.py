@@ -124,18 +124,24 @@ def is_per_sample(module: nn.Module) -> bool:
     """Whether `module` is known to treat every sample alone, so that batches may share a pass.
 
     Known are the common layers of torch.nn, einops layers that keep their first axis, and modules
-    whose class says of its own forward method, by an attribute `per_sample = True`, that it adds
-    nothing to what the layers in it do. A module that is not known may still be one.
+    that say of their own forward method, by an attribute `per_sample = True` of the instance or its
+    class, that it adds nothing to what the layers in it do. A module that is not known may still be
+    one.
     """
-    kind = parametrize.type_before_parametrizations(module)
+    layer: Any = module
+    kind = parametrize.type_before_parametrizations(layer)
     # Said by the class itself: a subclass may override what its parent said it of.
-    known = kind in _PER_SAMPLE or vars(kind).get("per_sample", False)
+    known = kind in _PER_SAMPLE or vars(layer).get("per_sample", vars(kind).get("per_sample"))
     if kind in (Rearrange, Reduce):
-        pattern: Any = module.pattern
-        known = len({side.split()[0] for side in pattern.split("->")}) == 1
-    children = [child for key, child in module.named_children() if key != "parametrizations"]
-    hooks = [*module._forward_hooks, *module._forward_pre_hooks]
-    return bool(known) and not hooks and all(is_per_sample(child) for child in children)
+        before, after = (side.split() for side in layer.pattern.split("->"))
+        known = before[:1] == after[:1] and "".join(before[:1]).isidentifier()
+    elif kind is nn.Flatten:
+        known = layer.start_dim > 0
+    elif kind in (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d):
+        known = not layer.track_running_stats
+    children = [child for key, child in layer.named_children() if key != "parametrizations"]
+    patched = [*layer._forward_hooks, *layer._forward_pre_hooks] or "forward" in vars(layer)
+    return bool(known) and not patched and all(is_per_sample(child) for child in children)
 
 
 _PER_SAMPLE = {

@@ -1,8 +1,8 @@
 """Float32 matrix products of a compiled CPU program, by oneDNN.
 
-torch's own go to MKL, which leaves the wider vector instructions of processors by other makers
-alone. oneDNN uses what the processor has; on one with AVX-512 that is 10 to 50 % more products a
-second, most where there are few rows.
+Where torch is built with MKL its products go there, and MKL leaves the wider vector instructions of
+processors by other makers alone. oneDNN uses what the processor has; on one by AMD with AVX-512
+that is 10 to 50 % more products a second, most where there are few rows.
 """
 
 from typing import Any
@@ -49,12 +49,15 @@ class Products(CustomGraphPass):
 
 def _is_ours(node: Node) -> bool:
     """Whether this is a product of matrices; with a vector, MKL is as fast."""
-    value = node.meta["val"]
+    value, left = node.meta["val"], node.args[-2]
+    assert isinstance(left, Node)
     return (
         torch.backends.mkldnn.is_available()
+        and torch.backends.mkl.is_available()
         and value.device.type == "cpu"
         and value.dtype == torch.float32
         and min(value.shape) > 1
+        and left.meta["val"].shape[1] > 0
     )
 
 
@@ -74,22 +77,23 @@ _OP = torch.ops.fgan.linear.default
 
 @register_lowering(_OP, type_promotion_kind=None)
 def _lowered(x: Any, weight: Any, bias: Any) -> Any:
-    """Inductor's own node for oneDNN, but for weights of any strides, which it demands packed.
+    """Inductor's own node for oneDNN, but for weights that are computed, which it demands packed.
 
     The rows of x are to lie in memory one after the other, since otherwise oneDNN copies them
-    itself. The compiler makes the copy of a transposed x in the loop that makes x.
+    itself; the compiler makes the copy of a transposed x in the loop that makes x. The weight is to
+    be a whole matrix or a transposed one, since parts of one have no fast product.
     """
     kernel = ir.ExternKernel
-    inputs = [
-        kernel.require_contiguous(kernel.realize_input(x)),
-        kernel.require_stride1(kernel.realize_input(weight)),
-    ]
+    x, weight = kernel.realize_input(x), kernel.realize_input(weight)
+    rows, columns = weight.get_size()
+    if list(weight.get_stride()) not in ([columns, 1], [1, rows]):
+        weight = kernel.require_contiguous(weight)
+    inputs = [kernel.require_contiguous(x), weight]
     constants: list[Any] = ["none", [-1], ""]
     if bias is None:
         constants.insert(0, None)
     else:
         inputs.append(kernel.require_contiguous(kernel.realize_input(bias)))
-    size = [x.get_size()[0], weight.get_size()[0]]
-    layout = ir.FixedLayout(x.get_device(), x.get_dtype(), size)
+    layout = ir.FixedLayout(x.get_device(), x.get_dtype(), [x.get_size()[0], rows])
     product = mkldnn_ir.LinearUnary(layout, inputs, constants)
     return ir.TensorBox.create(mkldnn_ir._create_output_node(product))

@@ -22,7 +22,7 @@ Backend = Callable[[GraphModule, list[Tensor]], Lowered]
 
 
 class Program:
-    """A function of trees of tensors, compiled once per `signature` of its inputs.
+    """A function of trees of tensors, compiled once per `signature` of its inputs and autocast.
 
     Whatever else the function reads must never change. Python runs only while a new signature is
     traced, so branches on values are errors, and gradients do not flow through the result.
@@ -34,6 +34,7 @@ class Program:
 
     def __call__(self, *inputs: Any) -> Any:
         tensors, key = signature(inputs)
+        key = key, *map(_ambient, ("cpu", "cuda"))
         if key not in self._compiled:
             self._compiled[key] = self._compile(inputs, tensors)
         lowered, structure = self._compiled[key]
@@ -55,6 +56,11 @@ class Program:
         with torch.no_grad():
             graph = make_fx(flat, tracing_mode="fake", _allow_non_fake_inputs=True)(*examples)
             return self._backend(graph, examples), structure
+
+
+def _ambient(kind: str) -> torch.dtype | None:
+    """What autocast would have a traced function compute in, if the caller has switched it on."""
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
 
 
 def signature(inputs: Any) -> tuple[list[Tensor], Any]:
@@ -131,7 +137,7 @@ def keep_freed_memory() -> None:
     taken again: some ten thousand page faults a round, a tenth of its time. What counts as large is
     the largest block freed so far, up to 32 MiB (mallopt(3), M_MMAP_THRESHOLD).
     """
-    torch.empty(2**25 - 2**16, dtype=torch.uint8)
+    torch.empty(2**25 - 2**16, dtype=torch.uint8, device="cpu")
 
 
 def interpreter(graph: GraphModule, inputs: list[Tensor]) -> Lowered:

@@ -35,10 +35,10 @@ class Recording(NamedTuple):
 
 
 def cuda_graph(function: Callable[[], GANInfo]) -> tuple[Callable[[], Any], GANInfo]:
-    """Record the kernels that `function` launches."""
-    graph = torch.cuda.CUDAGraph()
+    """Record the kernels that `function` launches on the current device."""
+    graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream()  # torch's own is of one device
     # Another thread may go on fetching data meanwhile.
-    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+    with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
         info = function()
     return graph.replay, info
 

@@ -81,6 +81,10 @@ LEFT = {
         (X, numbers(3, FEW + 1, 4, 4)),
     ),
     "narrow": (lambda x, w: conv_transpose2d(x, w, None, 2, 1), (X.bfloat16(), UP.bfloat16())),
+    "of many taps": (
+        lambda x, w: conv_transpose2d(x, w, None, 2, 1),
+        (X, numbers(3, FEW, 7, 7)),
+    ),
     "dilated": (lambda x, w: conv_transpose2d(x, w, None, 2, 1, dilation=2), (X, UP)),
     "grouped": (
         lambda x, w: conv_transpose2d(x, w, None, 2, 1, groups=3),

@@ -78,6 +78,22 @@ def test_another_batch_size_compiles_each_program_once_more():
         assert backend.graphs == graphs
 
 
+def test_autocast_around_a_step_is_seen():
+    """What was traced without it does not run under it, nor the other way round."""
+    algorithm = fgan.gan(*(module.float() for module in pair()), n_critic=1)
+    backend = Counting()
+    compiled = fgan.compile(algorithm, donate=False, backend=backend)
+    state = algorithm.init()
+    given = tree.map(lambda leaf: leaf if leaf is None else leaf.float(), make_round(algorithm))
+    _, alone = compiled.step(state, *given)
+    with torch.autocast("cpu", torch.bfloat16):
+        _, narrow = compiled.step(state, *given)
+        _, expected = algorithm.step(state, *given)
+    assert backend.graphs == 6
+    assert torch.equal(narrow.critic_loss, expected.critic_loss)
+    assert not torch.equal(narrow.critic_loss, alone.critic_loss)
+
+
 def test_a_donated_state_says_so():
     """Any use of a leaf of the old state raises, and the new state has its memory."""
     algorithm = fgan.gan(*pair(), n_critic=1)

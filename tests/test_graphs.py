@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.func import grad, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
-from torch.nn.functional import conv2d, leaky_relu
+from torch.nn.functional import conv2d, leaky_relu, pad
 
 from fgan.graphs import Rewrite
 
@@ -48,6 +48,8 @@ FUNCTIONS = {
     "where": lambda x, y: x + torch.mm(torch.where(x > 0, zeros_like(x), zeros_like(x)), y),
     "sum of zeros": lambda x, y: x + torch.mm(zeros_like(x) + torch.zeros_like(x), y),
     "full_like": lambda x, y: x + torch.mm(torch.full_like(x, 0), y),
+    "mean": lambda x, y: x + torch.mm(zeros_like(x) / 3, y),
+    "padding": lambda x, y: x + torch.mm(pad(zeros_like(x)[:2], (0, 0, 0, 1)), y),
 }
 
 
@@ -67,6 +69,8 @@ KEPT = {
     "scaled": lambda x, y: torch.add(zeros_like(x), torch.mm(x, y), alpha=2),
     "wider sum": lambda x, y: torch.mm(x, y)[:1] + zeros_like(x),
     "one branch": lambda x, y: torch.where(x > 0, zeros_like(x), torch.mm(x, y)),
+    "padded with ones": lambda x, y: torch.mm(pad(zeros_like(x)[:2], (0, 0, 0, 1), value=1.0), y),
+    "zero by an input": lambda x, y: torch.mm(zeros_like(x) / y, y),
     "exponential": lambda x, y: torch.mm(zeros_like(x).exp(), y),
 }
 
@@ -80,11 +84,18 @@ def test_what_is_not_zero_stays(name):
     assert torch.equal(after(x, y), KEPT[name](x, y))
 
 
-def test_an_input_never_becomes_an_output():
+@pytest.mark.parametrize("name", ["itself", "of a view", "seen by a view"])
+def test_an_input_never_becomes_an_output(name):
     """x + 0 is a new tensor where x is the caller's own."""
     x = matrix()
-    _, after = rewritten(lambda x: x + zeros_like(x), x)
+    function = {
+        "itself": lambda x: x + zeros_like(x),
+        "of a view": lambda x: x.t() + zeros_like(x),
+        "seen by a view": lambda x: (x + zeros_like(x)).view(9),
+    }[name]
+    _, after = rewritten(function, x)
     assert after(x).data_ptr() != x.data_ptr()
+    assert torch.equal(after(x), function(x))
 
 
 def test_convolutions_of_zeros_go():
@@ -189,11 +200,17 @@ def test_what_only_looks_repeated_stays():
 
 
 def test_outputs_stay_apart():
-    """A caller never holds two names for one tensor, which a later call would compile for anew."""
-    _, after = rewritten(lambda x: (torch.tanh(x), torch.tanh(x)), matrix(0))
-    one, other = after(matrix(0))
-    assert torch.equal(one, other)
-    assert one.data_ptr() != other.data_ptr()
+    """A caller never holds two names for one tensor, which a donated round would write to twice."""
+    for function in (
+        lambda x: (torch.tanh(x), torch.tanh(x)),
+        lambda x: (torch.tanh(x).view(9), torch.tanh(x).t()),
+        lambda x: (y := torch.tanh(x), y + zeros_like(x)),
+    ):
+        _, after = rewritten(function, matrix(0))
+        one, other = after(matrix(0))
+        assert one.data_ptr() != other.data_ptr()
+        for got, expected in zip((one, other), function(matrix(0)), strict=True):
+            assert torch.equal(got, expected)
 
 
 def test_a_batch_of_products_with_one_matrix_is_one_product():

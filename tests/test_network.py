@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from einops.layers.torch import Rearrange
+from einops.layers.torch import Rearrange, Reduce
 from networks import (
     Critic,
     Generator,
@@ -326,11 +326,20 @@ def hooked():
     return layer
 
 
+def patched():
+    """A layer whose forward method somebody replaced."""
+    layer = nn.Linear(2, 2)
+    layer.forward = lambda x: x.flip(0)
+    return layer
+
+
 PER_SAMPLE = {
     "perceptron": fgan.models.mlp_critic((2,), norm="spectral"),
     "convolutions": fgan.models.conv_critic((1, 28, 28), 10, norm="weight"),
     "residual": fgan.models.resnet_critic((3, 32, 32)),
     "layer norm": nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2), Rearrange("b c -> b 1 c")),
+    "instance norm": fgan.models.conv_critic((1, 28, 28), norm="instance"),
+    "flattened": nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(2, 1)),
     "described": Described(nn.Linear(2, 2)),
 }
 NOT_KNOWN = {
@@ -341,6 +350,13 @@ NOT_KNOWN = {
     "hook": nn.Sequential(hooked()),
     "other axis first": nn.Sequential(Rearrange("b c -> c b")),
     "pairs": nn.Sequential(Rearrange("(b two) c -> b (two c)", two=2)),
+    "pairs mixed": nn.Sequential(Rearrange("(b p) c -> (b c) p", p=2)),
+    "any axes": nn.Sequential(Rearrange("... a b -> ... b a")),
+    "summed up": nn.Sequential(Reduce("b c -> ", "mean")),
+    "flattened batch": nn.Sequential(nn.Flatten(0)),
+    "instance norm with statistics": nn.Sequential(nn.InstanceNorm1d(2, track_running_stats=True)),
+    "any stem": fgan.models.layers.Critic(lambda x, y: x - x.mean(0), nn.Linear(2, 1), (2,)),
+    "patched": patched(),
     "attention": nn.Sequential(nn.MultiheadAttention(2, 1)),
 }
 

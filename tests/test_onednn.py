@@ -34,10 +34,13 @@ OURS = {
     "with a matrix": lambda a, b, c: torch.addmm(c, a, b),
     "with a column": lambda a, b, c: torch.addmm(c[:, :1], a, b),
     "of a slice": lambda a, b, c: a[:, 1:3] @ b[1:3],
+    "of a part of all rows": lambda a, b, c: a @ b[:, 1:3],
+    "of one row for all": lambda a, b, c: a @ b[:1].expand(5, 4),
 }
 THEIRS = {
     "a column": lambda a, b, c: a @ b[:, :1],
     "a row": lambda a, b, c: a[:1] @ b,
+    "of nothing": lambda a, b, c: a[:, :0] @ b[:0],
     "scaled": lambda a, b, c: torch.addmm(c, a, b, beta=2.0),
     "in float64": lambda a, b, c: (a.double() @ b.double()).float(),
 }

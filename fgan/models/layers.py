@@ -53,8 +53,6 @@ class Critic(nn.Module):
     Raises ValueError for samples of another shape, and for labels as `Generator` does.
     """
 
-    per_sample = True  # see `fgan.network.is_per_sample`
-
     def __init__(
         self,
         stem: Callable[[Tensor, Tensor | None], Tensor],
@@ -66,6 +64,8 @@ class Critic(nn.Module):
         self.sample_shape = tuple(sample_shape)
         self.num_classes = num_classes
         self.stem = stem
+        # See `fgan.network.is_per_sample`. A stem that is a function could be any function.
+        self.per_sample = isinstance(stem, nn.Module) or stem in (join, join_flat)
         self.layers = layers
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
