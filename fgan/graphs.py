@@ -153,7 +153,7 @@ def _is_zero(node: Node, zeros: set[Node]) -> bool:
         divisor = arguments[1]
         return arguments[0] in zeros and isinstance(divisor, int | float) and bool(divisor)
     if target is aten.constant_pad_nd.default:
-        return arguments[0] in zeros and (len(arguments) < 3 or arguments[2] == 0)
+        return arguments[0] in zeros and (len(arguments) < 3 or not arguments[2])
     if target in _PRODUCTS:
         return any(argument in zeros for argument in arguments[:2])
     if target in (aten.add.Tensor, aten.sub.Tensor):
