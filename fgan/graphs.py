@@ -8,6 +8,8 @@ and 0 · x is 0 for every finite x.
 What was computed before is not computed again: a penalty at the very samples that are scored, as
 WGAN-div's, finds their way through the critic already there.
 
+Nor is a backward pass whose rows are multiples of another's (`fgan.proportional`).
+
 A batch of products with one matrix, which is what `vmap` makes of a linear layer, becomes one
 product of many rows.
 
@@ -22,7 +24,9 @@ from torch._inductor.custom_graph_pass import CustomGraphPass, get_hash_for_file
 from torch._ops import OpOverload
 from torch.fx import Graph, Node
 
-from fgan import deconvolution
+from fgan import deconvolution, nodes, proportional
+from fgan.nodes import call, fill_value, hashable
+from fgan.proportional import share_rows
 
 aten, prims = torch.ops.aten, torch.ops.prims
 
@@ -66,13 +70,17 @@ class Rewrite(CustomGraphPass):
         share_repeats(graph)
         drop_zeros(graph)
         join_batches(graph)
+        graph.eliminate_dead_code()
+        share_rows(graph)
+        graph.eliminate_dead_code()
         deconvolution.by_products(graph)
         graph.eliminate_dead_code()
         keep_scalars(graph)
 
     def uuid(self) -> bytes:
         """The key under which compiled graphs are cached: what the rewriting is written in."""
-        return get_hash_for_files((__file__, deconvolution.__file__))
+        parts = (nodes, proportional, deconvolution)
+        return get_hash_for_files((__file__, *(part.__file__ for part in parts)))
 
 
 def share_repeats(graph: Graph) -> None:
@@ -81,7 +89,7 @@ def share_repeats(graph: Graph) -> None:
     for node in list(graph.nodes):
         if not _is_function(node):
             continue
-        earlier = first.setdefault((node.target, _key(node.args), _key(node.kwargs)), node)
+        earlier = first.setdefault((node.target, hashable(node.args), hashable(node.kwargs)), node)
         if earlier is not node and not _goes_out(node):
             node.replace_all_uses_with(earlier)
 
@@ -113,33 +121,18 @@ def _is_function(node: Node) -> bool:
     return target is operator.getitem
 
 
-def _key(argument: Any) -> Any:
-    """Something to compare arguments by, in which 1, 1.0 and True are three things, as 0 and -0."""
-    if isinstance(argument, list | tuple):
-        return tuple(_key(part) for part in argument)
-    if isinstance(argument, dict):
-        return tuple((name, _key(part)) for name, part in argument.items())
-    return type(argument), repr(argument) if isinstance(argument, float) else argument
-
-
 def drop_zeros(graph: Graph) -> None:
     """Take sums and products with tensors of explicit zeros out of a graph."""
     zeros: set[Node] = set()
     for node in list(graph.nodes):
         if node.op != "call_function":
             continue
-        if _is_fill(node):
+        if fill_value(node) == 0:
             zeros.add(node)
         elif _is_zero(node, zeros):
             zeros.add(_replace_by_zeros(graph, node))
         elif (remaining := _without_zero_terms(node, zeros)) is not None:
             node.replace_all_uses_with(remaining)
-
-
-def _is_fill(node: Node) -> bool:
-    if node.target in (aten.full.default, aten.full_like.default):
-        return bool(node.args[1] == 0)
-    return node.target in (aten.zeros.default, aten.zeros_like.default)
 
 
 def _is_zero(node: Node, zeros: set[Node]) -> bool:
@@ -220,10 +213,10 @@ def join_batches(graph: Graph) -> None:
             continue
         batch, rows, inner = left.meta["val"].shape
         with graph.inserting_before(node):
-            joined = _call(graph, aten.reshape.default, left, [batch * rows, inner])
-            product = _call(graph, aten.mm.default, joined, matrix)
+            joined = call(graph, aten.reshape.default, left, [batch * rows, inner])
+            product = call(graph, aten.mm.default, joined, matrix)
             columns = matrix.meta["val"].shape[1]
-            parted = _call(graph, aten.view.default, product, [batch, rows, columns])
+            parted = call(graph, aten.view.default, product, [batch, rows, columns])
         node.replace_all_uses_with(parted)
 
 
@@ -256,10 +249,3 @@ def keep_scalars(graph: Graph) -> None:
 def _rank(node: Node) -> int | None:
     value = node.meta.get("val")
     return value.ndim if isinstance(value, torch.Tensor) else None
-
-
-def _call(graph: Graph, target: OpOverload, *args: Any) -> Node:
-    """A new node, with what it would give for the tensors at hand."""
-    node = graph.call_function(target, args)
-    node.meta["val"] = target(*torch.fx.map_arg(args, lambda argument: argument.meta["val"]))
-    return node

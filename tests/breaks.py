@@ -211,6 +211,16 @@ BREAKS = {
     "gradient by the image computed twice": (
         "deconvolution.py", "[False, *mask[1:]]", "mask", "deconvolution",
     ),
+    "rows followed where they are widened": (
+        "proportional.py", "value.ndim != rank", "False", "proportional",
+    ),
+    "rows followed through what is not linear": (
+        "proportional.py", "        else:\n            return None\n    if rank",
+        "        else:\n            bases.append(argument)\n    if rank", "proportional",
+    ),
+    "factor on the wrong term of a weight's gradient": (
+        "proportional.py", "multiple.factor), u", "multiple.factor), a", "proportional",
+    ),
     "figures of a recording handed out": (
         "replay.py", "return state, tree.clone(recording.info)", "return state, recording.info",
         "replay",

@@ -1,0 +1,36 @@
+"""What the passes over traced graphs share."""
+
+from typing import Any
+
+import torch
+from torch._ops import OpOverload
+from torch.fx import Graph, Node, map_arg
+
+aten = torch.ops.aten
+
+
+def call(graph: Graph, target: OpOverload, *args: Any) -> Node:
+    """A new node where the graph inserts, with what it would give for the tensors at hand."""
+    node = graph.call_function(target, args)
+    node.meta["val"] = target(*map_arg(args, lambda argument: argument.meta["val"]))
+    return node
+
+
+def fill_value(node: Node) -> Any:
+    """The number that a tensor is filled with; None for any other node."""
+    if node.target in (aten.full.default, aten.full_like.default):
+        return node.args[1]
+    if node.target is aten.scalar_tensor.default:
+        return node.args[0]
+    if node.target in (aten.zeros.default, aten.zeros_like.default):
+        return 0
+    return 1 if node.target in (aten.ones.default, aten.ones_like.default) else None
+
+
+def hashable(argument: Any) -> Any:
+    """Something to compare arguments by, in which 1, 1.0 and True are three things, as 0 and -0."""
+    if isinstance(argument, list | tuple):
+        return tuple(hashable(part) for part in argument)
+    if isinstance(argument, dict):
+        return tuple((name, hashable(part)) for name, part in argument.items())
+    return type(argument), repr(argument) if isinstance(argument, float) else argument

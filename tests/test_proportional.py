@@ -1,0 +1,180 @@
+"""Rows that are multiples of others: products are saved, and every value stays, in float64."""
+
+import pytest
+import torch
+from networks import assert_close
+from torch import nn
+from torch._inductor.decomposition import select_decomp_table
+from torch.func import grad
+from torch.fx.experimental.proxy_tensor import make_fx
+
+import fgan
+from fgan.graphs import Rewrite, share_repeats
+from fgan.proportional import share_rows
+
+aten = torch.ops.aten
+PRODUCTS = (aten.mm.default, aten.addmm.default)
+BACKWARD = aten.convolution_backward.default
+
+
+def numbers(*shape):
+    """Normal numbers in float64, the same for the same shape."""
+    generator = torch.Generator().manual_seed(sum(shape))
+    return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+
+def count(graph, *targets):
+    """How many nodes of a graph call one of the targets."""
+    return sum(node.target in targets for node in graph.nodes)
+
+
+def rewritten_update(recipe, critic, shape):
+    """What a critic's update gives when its graph is rewritten and when not, and its products."""
+    generator = fgan.models.mlp_generator(shape, 3, hidden=(4,), norm="none", output="linear")
+    rate = fgan.sgd(0.1)
+    algorithm = recipe(generator.double(), critic.double(), critic_optimizer=rate)
+    state = algorithm.init(seed=0)
+    given = state, numbers(5, *shape), numbers(5, 3), numbers(5).abs() % 1
+
+    def update(state, real, latent, mix):
+        return algorithm.critic_update(state, real, None, latent, mix)
+
+    # As the compiler's own tracing leaves it: in small operations.
+    table, options = select_decomp_table(), dict(tracing_mode="fake", _allow_non_fake_inputs=True)
+    graph = make_fx(update, table, **options)(*given)
+    Rewrite()(graph.graph)
+    graph.graph.lint()
+    graph.recompile()
+    return graph(*given), update(*given), count(graph.graph, *PRODUCTS)
+
+
+def perceptron(*activations):
+    """Linear layers with these in between."""
+    layers = [nn.Linear(3, 6)]
+    for activation in activations:
+        layers += [activation, nn.Linear(6, 6)]
+    return nn.Sequential(*layers[:-1], nn.Linear(6, 1))
+
+
+CRITICS = {
+    "leaky": (perceptron(nn.LeakyReLU(0.2), nn.LeakyReLU(0.2)), (3,)),
+    "smooth": (perceptron(nn.Tanh(), nn.SiLU(), nn.Sigmoid()), (3,)),
+    "rectified": (perceptron(nn.ReLU(), nn.ReLU()), (3,)),
+    "normalised": (fgan.models.mlp_critic((3,), hidden=(5, 6), norm="layer"), (3,)),
+    "residual": (
+        fgan.models.resnet_critic((1, 32, 32), width=2),
+        (1, 32, 32),
+    ),
+    "spectral": (fgan.models.mlp_critic((3,), hidden=(5, 6), norm="spectral"), (3,)),
+    "convolutions": (fgan.models.conv_critic((1, 28, 28), width=2), (1, 28, 28)),
+}
+
+
+@pytest.mark.parametrize("recipe", [fgan.wgan_div, fgan.wgan_gp, fgan.gan])
+@pytest.mark.parametrize("name", list(CRITICS))
+def test_an_update_is_the_update(name, recipe):
+    """Parameters and figures, whatever the layers, where the penalty shares its points or not."""
+    got, expected, _ = rewritten_update(recipe, *CRITICS[name])
+    assert_close(got, expected, atol=1e-12)
+
+
+def test_w_divergence_makes_eight_products_of_twelve():
+    """For each hidden layer: forward, gradient by the input, tangent and weights, at both batches.
+
+    Written down, each of the two hidden layers takes six (forward, back for the penalty, back for
+    the loss, tangent, and two for the weights); four are left.
+    """
+    critic = CRITICS["leaky"][0]
+    hidden = [nn.LeakyReLU(0.2), nn.LeakyReLU(0.2), nn.LeakyReLU(0.2)]
+    _, _, two = rewritten_update(fgan.wgan_div, critic, (3,))
+    _, _, three = rewritten_update(fgan.wgan_div, perceptron(*hidden), (3,))
+    assert three - two == 4
+    _, _, two = rewritten_update(fgan.wgan_gp, critic, (3,))
+    _, _, three = rewritten_update(fgan.wgan_gp, perceptron(*hidden), (3,))
+    assert three - two == 7  # at points of their own: two forward, two back, a tangent, two weights
+
+
+def shared(function, *inputs):
+    """The traced function before and after, as (graph, graph module)."""
+    table = select_decomp_table()
+    before, after = (make_fx(function, table, "fake")(*inputs) for _ in range(2))
+    share_repeats(after.graph)
+    share_rows(after.graph)
+    after.graph.eliminate_dead_code()
+    after.graph.lint()
+    after.recompile()
+    return before.graph, after
+
+
+GIVEN = numbers(4, 1), numbers(4, 3), numbers(1, 3), numbers(3, 3)
+
+
+def backward_pass(column, x, w, v, mix=lambda y: y):
+    """From a column through two layers, of which the first is no product but a multiplication."""
+    return mix(torch.where(x > 0, column @ w, torch.zeros_like(x)) * 0.5) @ v
+
+
+def test_a_multiple_of_a_pass_is_not_made():
+    """Ones through two layers, and other numbers through the same ones."""
+
+    def function(s, *layers):
+        return backward_pass(torch.ones_like(s), *layers), backward_pass(s, *layers)
+
+    before, after = shared(function, *GIVEN)
+    assert (count(before, aten.mm.default), count(after.graph, aten.mm.default)) == (2, 1)
+    assert_close(after(*GIVEN), function(*GIVEN), atol=1e-12)
+
+
+MIXED = {
+    "between": lambda x: x - x.mean(dim=0),
+    "turned": lambda x: torch.cat([x, x])[1:5],
+    "turned over": lambda x: torch.nn.functional.pad(x.t(), (0, 0, 0, 1))[:, :3],
+    "folded": lambda x: x.reshape(2, 6).reshape(4, 3) + 0,
+    "bent": lambda x: x * x,
+    "shifted": lambda x: x + 1,
+}
+
+
+@pytest.mark.parametrize("name", list(MIXED))
+def test_what_is_no_multiple_is_made(name):
+    """Rows that meet, change places or are not passed on linearly end it; values stay."""
+
+    def function(s, *layers):
+        ones = torch.ones_like(s)
+        return [backward_pass(column, *layers, MIXED[name]) for column in (ones, s)]
+
+    before, after = shared(function, *GIVEN)
+    assert (count(before, aten.mm.default), count(after.graph, aten.mm.default)) == (2, 2)
+    assert_close(after(*GIVEN), function(*GIVEN), atol=1e-12)
+
+
+def test_rows_that_are_widened_to_the_left_are_none():
+    """A column that meets four matrices is spread over them, not along them."""
+
+    def function(s, many, w, v):
+        ones = torch.ones_like(s)
+        return [((column @ w) * many).reshape(4, 12) @ v for column in (ones, s)]
+
+    given = numbers(4, 1), numbers(4, 4, 3), numbers(1, 3), numbers(12, 2)
+    before, after = shared(function, *given)
+    assert count(after.graph, aten.mm.default) == count(before, aten.mm.default)
+    assert_close(after(*given), function(*given), atol=1e-12)
+
+
+def test_a_gradient_by_an_image_is_shared_and_one_by_weights_is_not():
+    """Of a convolution's second backward pass only the gradient by the weight is left."""
+
+    def function(s, image, weight, last):
+        def score(image, weight):
+            made = torch.nn.functional.conv2d(image, weight).tanh()
+            return made.flatten(1) @ last
+
+        slopes = grad(lambda x: score(x, weight).sum())(image)
+        loss = grad(lambda x, w: (score(x, w) * s).sum(), argnums=(0, 1))(image, weight)
+        return slopes, *loss
+
+    given = numbers(4, 1), numbers(4, 2, 6, 6), numbers(3, 2, 3, 3), numbers(48, 1)
+    _, after = shared(function, *given)
+    passes = [n.args[-1] for n in after.graph.nodes if n.target is BACKWARD]
+    assert passes == [[True, False, False], [False, True, False]]
+    assert_close(after(*given), function(*given), atol=1e-12)
