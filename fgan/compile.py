@@ -8,6 +8,7 @@ updates in one pass, one critic update, one generator update.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -125,13 +126,12 @@ def compile(
 
     def step(state: GANState, batch: Batch, noise: Noise) -> tuple[GANState, GANInfo]:
         check_round(batch, noise, algorithm.latent_dim)  # a refused round leaves the state alone
-        device = state.round.device
         if not donate:
             return play(state, batch, noise)
-        if not cuda_graph or device.type != "cuda":
-            return play(_claimed(state), batch, noise)
-        with torch.cuda.device(device):
-            return replayed(_claimed(state), batch, noise)
+        device = state.round.device
+        graphed = cuda_graph and device.type == "cuda"
+        with torch.cuda.device(device) if graphed else nullcontext():
+            return (replayed if graphed else play)(_claimed(state), batch, noise)
 
     return algorithm._replace(step=step)
 

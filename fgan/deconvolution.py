@@ -155,10 +155,9 @@ def _inline(graph: Graph, before: Node, function: Callable[..., Tensor], *inputs
         traced = make_fx(function, select_decomp_table())(*values)
     feed = iter(inputs)
     copies: dict[Node, Node] = {}
+    *body, output = traced.graph.nodes
     with graph.inserting_before(before):
-        for node in traced.graph.nodes:
-            if node.op == "output":
-                return copies[node.args[0]]
+        for node in body:
             is_input = node.op == "placeholder"
             copies[node] = next(feed) if is_input else graph.node_copy(node, copies.__getitem__)
-    raise AssertionError("a graph ends with its output")
+    return copies[output.args[0]]

@@ -105,28 +105,29 @@ def inductor(graph: GraphModule, inputs: list[Tensor]) -> Lowered:
 
     from fgan.graphs import Rewrite
 
-    options: dict[str, Any] = {
-        "joint_custom_pre_pass": Rewrite(),
-    }
-    if all(tensor.device.type == "cpu" for tensor in inputs):
-        from fgan.onednn import Products
-
-        keep_freed_memory()
-        options |= {
-            "post_grad_custom_post_pass": Products(),
-            # The kernels of a program in one C++ file, not in one each: the headers are most of
-            # what the C++ compiler reads.
-            "cpp_wrapper": True,
-            "cpp_wrapper_build_separate": True,
-            # The processor knows its vector instructions. To try them takes seconds.
-            "cpp.vec_isa_ok": True,
-        }
+    on_cpu = all(tensor.device.type == "cpu" for tensor in inputs)
+    options = {"joint_custom_pre_pass": Rewrite()} | (_for_cpu() if on_cpu else {})
     return standalone_compile(
         graph,
         list(inputs),
         dynamic_shapes="from_example_inputs",
         options={"config_patches": options},
     )
+
+
+def _for_cpu() -> dict[str, Any]:
+    from fgan.onednn import Products
+
+    keep_freed_memory()
+    return {
+        # The kernels of a program in one C++ file, not in one each: the headers are most of what
+        # the C++ compiler reads.
+        "cpp_wrapper": True,
+        "cpp_wrapper_build_separate": True,
+        # The processor knows its vector instructions. To try them takes seconds.
+        "cpp.vec_isa_ok": True,
+        "post_grad_custom_post_pass": Products(),
+    }
 
 
 @cache

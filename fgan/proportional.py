@@ -69,14 +69,10 @@ def share_rows(graph: Graph) -> None:
             _join_products(graph, node, multiples)
 
 
-def _untransposed(node: Any) -> Node | None:
-    """The matrix that this is the transposed one of."""
-    if isinstance(node, Node):
-        turned = node.target is aten.permute.default and node.args[1] == [1, 0]
-        if turned or node.target is aten.t.default:
-            source = node.args[0]
-            return source if isinstance(source, Node) else None
-    return None
+def _untransposed(node: Any) -> Any:
+    """The matrix that this is the transposed one of; None if it is none."""
+    turned = node.target is aten.permute.default and node.args[1] == [1, 0]
+    return node.args[0] if turned or node.target is aten.t.default else None
 
 
 def _steps(node: Node) -> list[Step]:
@@ -164,8 +160,8 @@ def _replace(graph: Graph, node: Node, multiple: Multiple) -> Node:
     if node.target is operator.getitem:
         source: Any = node.args[0]
         graph.erase_node(node)
-        if all(user.args[1] != 0 for user in source.users):  # nobody reads this gradient any more
-            source.args = (*source.args[:-1], [False, *source.args[-1][1:]])
+        read = any(user.args[1] == 0 for user in source.users)  # by somebody else
+        source.args = (*source.args[:-1], [read, *source.args[-1][1:]])
     return product
 
 
@@ -176,7 +172,7 @@ def _join_products(graph: Graph, node: Node, multiples: dict[Node, Multiple]) ->
         if one is None or other is None:
             return
         (left, a), (delta, u) = one.args, other.args
-        multiple = multiples.get(_untransposed(left))  # type: ignore[arg-type]
+        multiple = multiples.get(_untransposed(left))
         if multiple is None or multiple.base is not _untransposed(delta):
             continue
         with graph.inserting_before(node):

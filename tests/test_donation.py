@@ -1,5 +1,6 @@
 """`fgan.compile`: three programs for a round of any length, and a state that is handed over."""
 
+import collections
 import shutil
 
 import pytest
@@ -92,6 +93,25 @@ def test_autocast_around_a_step_is_seen():
     assert backend.graphs == 6
     assert torch.equal(narrow.critic_loss, expected.critic_loss)
     assert not torch.equal(narrow.critic_loss, alone.critic_loss)
+
+
+def test_containers_of_ones_own_are_opened():
+    """What somebody has registered with torch is a tree of tensors too, and a number is none."""
+    algorithm = fgan.gan(*pair(), n_critic=1)
+    state, (batch, noise) = algorithm.init(), make_round(algorithm)
+    kept = collections.deque([torch.zeros(())])  # torch knows how to open one
+
+    def update(gradients, opt_state, params):
+        return {name: params[name] - 0.1 * gradients[name] for name in params}, opt_state
+
+    own = fgan.optim.Optimizer(lambda params: tree.clone(kept), update)
+    algorithm = fgan.gan(*pair(), n_critic=1, critic_optimizer=own)
+    compiled = fgan.compile(algorithm, donate=False, backend="interpreter")
+    state = algorithm.init()
+    assert_close(compiled.step(state, batch, noise), algorithm.step(state, batch, noise))
+    critic = state.critic._replace(opt_state=collections.deque([1.0]))
+    with pytest.raises(TypeError, match=r"takes tensors.*1\.0"):
+        compiled.step(state._replace(critic=critic), batch, noise)
 
 
 def test_a_donated_state_says_so():
