@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
+from torch._inductor.decomposition import select_decomp_table
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils.flop_counter import flop_registry
@@ -88,7 +89,9 @@ def flops_of_round(algorithm: fgan.Algorithm, batch: fgan.Batch, noise: fgan.Noi
 
 
 def _traced(function: Callable[..., Any], *inputs: Any) -> GraphModule:
-    traced = make_fx(function, tracing_mode="fake", _allow_non_fake_inputs=True)(*inputs)
+    # In small operations, as the compiler sees it.
+    table, options = select_decomp_table(), dict(tracing_mode="fake", _allow_non_fake_inputs=True)
+    traced = make_fx(function, table, **options)(*inputs)
     Rewrite()(traced.graph)
     return traced
 
