@@ -64,7 +64,11 @@ _PRODUCTS = {
 
 
 class Rewrite(CustomGraphPass):
-    """All of it, for `torch.compile(..., options={"joint_custom_pre_pass": Rewrite()})`."""
+    """All of it, for `torch.compile(..., options={"joint_custom_pre_pass": Rewrite()})`.
+
+    The compiler's graphs write nothing in place but, at their end, into donated inputs; a graph of
+    other origin has to be made so first (`torch.func.functionalize`).
+    """
 
     def __call__(self, graph: Graph) -> None:
         share_repeats(graph)

@@ -5,7 +5,7 @@ import torch
 from networks import assert_close
 from torch import nn
 from torch._inductor.decomposition import select_decomp_table
-from torch.func import grad
+from torch.func import functionalize, grad
 from torch.fx.experimental.proxy_tensor import make_fx
 
 import fgan
@@ -41,7 +41,9 @@ def rewritten_update(recipe, critic, shape):
 
     # As the compiler's own tracing leaves it: in small operations.
     table, options = select_decomp_table(), dict(tracing_mode="fake", _allow_non_fake_inputs=True)
-    graph = make_fx(update, table, **options)(*given)
+    traced = make_fx(update, table, **options)(*given)
+    # And without writes in place, which torch 2.11 has in its small operations for LayerNorm.
+    graph = make_fx(functionalize(traced), **options)(*given)
     Rewrite()(graph.graph)
     graph.graph.lint()
     graph.recompile()
