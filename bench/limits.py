@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch._inductor.decomposition import select_decomp_table
+from torch.func import functionalize
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils.flop_counter import flop_registry
@@ -89,9 +90,10 @@ def flops_of_round(algorithm: fgan.Algorithm, batch: fgan.Batch, noise: fgan.Noi
 
 
 def _traced(function: Callable[..., Any], *inputs: Any) -> GraphModule:
-    # In small operations, as the compiler sees it.
-    table, options = select_decomp_table(), dict(tracing_mode="fake", _allow_non_fake_inputs=True)
-    traced = make_fx(function, table, **options)(*inputs)
+    # In small operations, none of them in place, as the compiler sees it.
+    options: dict[str, Any] = dict(tracing_mode="fake", _allow_non_fake_inputs=True)
+    small = make_fx(function, select_decomp_table(), **options)(*inputs)
+    traced = make_fx(functionalize(small), **options)(*inputs)
     Rewrite()(traced.graph)
     return traced
 

@@ -45,8 +45,9 @@ def compile(
         noise, and the memory of the last state.
 
     The compiled step equals the eager one up to the rounding of reordered sums. It compiles at the
-    first call, and again only when shapes change; gradients do not flow through it. On the CPU the
-    process keeps what it frees from then on, up to some 64 MiB (`programs.keep_freed_memory`).
+    first call, and again only when shapes or autocast change; gradients do not flow through it. On
+    the CPU the process keeps what it frees from then on, up to some 64 MiB
+    (`programs.keep_freed_memory`).
 
     Raises ValueError for an unknown backend, and later, with donation, for a state two of whose
     leaves share their memory.

@@ -72,26 +72,14 @@ def _placed(part: Tensor, offsets: Sequence[int], places: Sequence[int]) -> Tens
 def by_products(graph: Graph) -> None:
     """Replace the transposed convolutions of a graph that end in few channels."""
     for node in list(graph.nodes):
-        arguments: Any = node.args
         if node.target is aten.convolution.default:
-            _replace_forward(graph, node, *arguments)
+            _replace_forward(graph, node, node.args)
         elif node.target is aten.convolution_backward.default:
-            _replace_backward(graph, node, *arguments)
+            _replace_backward(graph, node, node.args)
 
 
-def _replace_forward(
-    graph: Graph,
-    node: Node,
-    x: Node,
-    weight: Node,
-    bias: Node | None,
-    stride: list[int],
-    padding: list[int],
-    dilation: list[int],
-    transposed: bool,
-    output_padding: list[int],
-    groups: int,
-) -> None:
+def _replace_forward(graph: Graph, node: Node, arguments: Any) -> None:
+    x, weight, bias, stride, padding, dilation, transposed, _, groups = arguments
     image = node.meta["val"]
     if not transposed or not _is_ours(image, weight.meta["val"], dilation, groups):
         return
@@ -104,22 +92,9 @@ def _replace_forward(
     node.replace_all_uses_with(_inline(graph, node, forward, *given))
 
 
-def _replace_backward(
-    graph: Graph,
-    node: Node,
-    slope: Node,
-    x: Node,
-    weight: Node,
-    bias_sizes: list[int] | None,
-    stride: list[int],
-    padding: list[int],
-    dilation: list[int],
-    transposed: bool,
-    output_padding: list[int],
-    groups: int,
-    mask: list[bool],
-) -> None:
+def _replace_backward(graph: Graph, node: Node, arguments: Any) -> None:
     """The gradient by the input; those by weight and bias stay where they are."""
+    slope, x, weight, _, stride, padding, dilation, transposed, _, groups, mask = arguments
     image = x.meta["val"]
     if transposed or not mask[0] or not _is_ours(image, weight.meta["val"], dilation, groups):
         return

@@ -14,6 +14,9 @@ from torch._inductor.custom_graph_pass import CustomGraphPass, get_hash_for_file
 from torch._inductor.lowering import register_lowering
 from torch.fx import Graph, Node
 
+from fgan import nodes
+from fgan.nodes import call
+
 aten = torch.ops.aten
 
 
@@ -30,21 +33,17 @@ class Products(CustomGraphPass):
 
     @staticmethod
     def _replace(graph: Graph, node: Node, term: Any, left: Any, right: Any) -> None:
-        value = node.meta["val"]
-        is_bias = term is not None and term.meta["val"].shape == value.shape[1:]
+        is_bias = term is not None and term.meta["val"].shape == node.meta["val"].shape[1:]
         with graph.inserting_before(node):
-            turned = graph.call_function(aten.permute.default, (right, [1, 0]))
-            turned.meta["val"] = right.meta["val"].t()
-            product = graph.call_function(_OP, (left, turned, term if is_bias else None))
-            product.meta["val"] = value
+            turned = call(graph, aten.permute.default, right, [1, 0])
+            product = call(graph, _OP, left, turned, term if is_bias else None)
             if term is not None and not is_bias:
-                product = graph.call_function(aten.add.Tensor, (product, term))
-                product.meta["val"] = value
+                product = call(graph, aten.add.Tensor, product, term)
         node.replace_all_uses_with(product)
 
     def uuid(self) -> bytes:
-        """The key under which compiled graphs are cached: this file."""
-        return get_hash_for_files((__file__,))
+        """The key under which compiled graphs are cached: what the pass is written in."""
+        return get_hash_for_files((__file__, nodes.__file__))
 
 
 def _is_ours(node: Node) -> bool:

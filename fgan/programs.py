@@ -116,6 +116,7 @@ def inductor(graph: GraphModule, inputs: list[Tensor]) -> Lowered:
 
 
 def _for_cpu() -> dict[str, Any]:
+    """The compiler's options for a program on the CPU, and the C library's."""
     from fgan.onednn import Products
 
     keep_freed_memory()
@@ -136,7 +137,8 @@ def keep_freed_memory() -> None:
 
     glibc gives large freed blocks back to the kernel, which clears them page by page when they are
     taken again: some ten thousand page faults a round, a tenth of its time. What counts as large is
-    the largest block freed so far, up to 32 MiB (mallopt(3), M_MMAP_THRESHOLD).
+    the largest block freed so far, up to 32 MiB (mallopt(3), M_MMAP_THRESHOLD), so one of nearly
+    that size is taken and freed.
     """
     torch.empty(2**25 - 2**16, dtype=torch.uint8, device="cpu")
 
