@@ -179,7 +179,10 @@ BREAKS = {
         "network.py", "key: buffer.clone() for key, buffer in buffers.items()",
         "key: buffer for key, buffer in buffers.items()", "network step",
     ),
-    "evaluation mode ignored": ("network.py", "frames[training]", "frames[True]", "network"),
+    "evaluation mode ignored": (
+        "network.py", "is None:\n            output = functional_call(frames[training]",
+        "is None:\n            output = functional_call(frames[True]", "network",
+    ),
     "autocast ignored": ("network.py", "if autocast is None:", "if True:", "network"),
     # optimisers
     "bias correction of the mean dropped": (
@@ -202,8 +205,7 @@ BREAKS = {
         "compile.py", "if len(set(places)) < len(places):", "if False:", "donation",
     ),
     "every term of a product taken for a bias": (
-        "onednn.py", "is_bias = term is not None and term.meta[\"val\"].shape == value.shape[1:]",
-        "is_bias = term is not None", "onednn",
+        "onednn.py", " and term.meta[\"val\"].shape == node.meta[\"val\"].shape[1:]", "", "onednn",
     ),
     "shifts of a transposed convolution reversed": (
         "deconvolution.py", "(t - y - p) // s for", "(y + p - t) // s for", "deconvolution",
