@@ -18,7 +18,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils.flop_counter import flop_registry
 
 import fgan
-from fgan.graphs import Rewrite
+from fgan.passes import Rewrite
 
 
 class Rates(NamedTuple):

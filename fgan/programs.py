@@ -103,7 +103,7 @@ def inductor(graph: GraphModule, inputs: list[Tensor]) -> Lowered:
     """Have torch.compile's own compiler generate code, and keep it in that compiler's cache."""
     from torch._inductor import standalone_compile  # the whole compiler, seconds of it
 
-    from fgan.graphs import Rewrite
+    from fgan.passes import Rewrite
 
     on_cpu = all(tensor.device.type == "cpu" for tensor in inputs)
     options = {"joint_custom_pre_pass": Rewrite()} | (_for_cpu() if on_cpu else {})
@@ -117,7 +117,7 @@ def inductor(graph: GraphModule, inputs: list[Tensor]) -> Lowered:
 
 def _for_cpu() -> dict[str, Any]:
     """The compiler's options for a program on the CPU, and the C library's."""
-    from fgan.onednn import Products
+    from fgan.passes.onednn import Products
 
     keep_freed_memory()
     return {

@@ -205,23 +205,24 @@ BREAKS = {
         "compile.py", "if len(set(places)) < len(places):", "if False:", "donation",
     ),
     "every term of a product taken for a bias": (
-        "onednn.py", " and term.meta[\"val\"].shape == node.meta[\"val\"].shape[1:]", "", "onednn",
+        "passes/onednn.py", " and term.meta[\"val\"].shape == node.meta[\"val\"].shape[1:]", "",
+        "onednn",
     ),
     "shifts of a transposed convolution reversed": (
-        "deconvolution.py", "(t - y - p) // s for", "(y + p - t) // s for", "deconvolution",
+        "passes/deconvolution.py", "(t - y - p) // s for", "(y + p - t) // s for", "deconvolution",
     ),
     "gradient by the image computed twice": (
-        "deconvolution.py", "[False, *mask[1:]]", "mask", "deconvolution",
+        "passes/deconvolution.py", "[False, *mask[1:]]", "mask", "deconvolution",
     ),
     "rows followed where they are widened": (
-        "proportional.py", "value.ndim != rank", "False", "proportional",
+        "passes/proportional.py", "value.ndim != rank", "False", "proportional",
     ),
     "rows followed through what is not linear": (
-        "proportional.py", "        else:\n            return None\n    if rank",
+        "passes/proportional.py", "        else:\n            return None\n    if rank",
         "        else:\n            bases.append(argument)\n    if rank", "proportional",
     ),
     "factor on the wrong term of a weight's gradient": (
-        "proportional.py", "multiple.factor), u", "multiple.factor), a", "proportional",
+        "passes/proportional.py", "multiple.factor), u", "multiple.factor), a", "proportional",
     ),
     "figures of a recording handed out": (
         "replay.py", "return state, tree.clone(recording.info)", "return state, recording.info",

@@ -14,7 +14,7 @@ FLOORS = {
     1: "tree losses optim types seeds models data",
     2: "network penalties",
     3: "measures checks algorithm",
-    4: "recipes nodes proportional deconvolution graphs onednn programs replay compile testing",
+    4: "recipes passes programs replay compile testing",
     5: "config checkpoint metrics pictures train",
     6: "cli __main__",
     7: "",

@@ -8,7 +8,7 @@ import torch
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.functional import conv2d, conv_transpose2d
 
-from fgan.deconvolution import FEW, by_products, transposed_convolution
+from fgan.passes.deconvolution import FEW, by_products, transposed_convolution
 from fgan.programs import Program, inductor
 
 aten = torch.ops.aten

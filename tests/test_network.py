@@ -477,7 +477,8 @@ def test_autocast_convolves_in_bfloat16_under_vmap():
     graph = make_fx(fakes)(noise.critic_latent).graph
     kinds = {torch.ops.aten.convolution.default}
     dtypes = [node.meta["val"].dtype for node in graph.nodes if node.target in kinds]
-    assert len(dtypes) == 2 and set(dtypes) == {torch.bfloat16}
+    assert len(dtypes) == 2
+    assert set(dtypes) == {torch.bfloat16}
     one_by_one = torch.stack([algorithm.fakes(state, latent) for latent in noise.critic_latent])
     torch.testing.assert_close(fakes(noise.critic_latent), one_by_one, rtol=2**-6, atol=2**-6)
 
@@ -498,9 +499,7 @@ def test_a_population_trains_under_autocast():
     step = torch.func.vmap(algorithm.step, in_dims=(0, None, None))
     _, infos = step(tree.stack(states), *given)
     for state, info in zip(states, tree.unstack(infos), strict=True):
-        torch.testing.assert_close(
-            info, algorithm.step(state, *given)[1], rtol=2**-5, atol=2**-5
-        )
+        torch.testing.assert_close(info, algorithm.step(state, *given)[1], rtol=2**-5, atol=2**-5)
 
 
 def test_autocast_leaves_float64_alone():

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from fgan.onednn import Products
+from fgan.passes.onednn import Products
 from fgan.programs import Program, inductor
 
 aten = torch.ops.aten

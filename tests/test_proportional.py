@@ -9,8 +9,9 @@ from torch.func import functionalize, grad
 from torch.fx.experimental.proxy_tensor import make_fx
 
 import fgan
-from fgan.graphs import Rewrite, share_repeats
-from fgan.proportional import share_rows
+from fgan.passes import Rewrite
+from fgan.passes.proportional import share_rows
+from fgan.passes.repeats import share_repeats
 
 aten = torch.ops.aten
 PRODUCTS = (aten.mm.default, aten.addmm.default)

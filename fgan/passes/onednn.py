@@ -10,12 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch._inductor import ir, mkldnn_ir
-from torch._inductor.custom_graph_pass import CustomGraphPass, get_hash_for_files
+from torch._inductor.custom_graph_pass import CustomGraphPass
 from torch._inductor.lowering import register_lowering
 from torch.fx import Graph, Node
 
-from fgan import nodes
-from fgan.nodes import call
+from fgan.passes.nodes import call, written_in
 
 aten = torch.ops.aten
 
@@ -43,7 +42,7 @@ class Products(CustomGraphPass):
 
     def uuid(self) -> bytes:
         """The key under which compiled graphs are cached: what the pass is written in."""
-        return get_hash_for_files((__file__, nodes.__file__))
+        return written_in()
 
 
 def _is_ours(node: Node) -> bool:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch.fx import Graph, Node
 
-from fgan.nodes import call, fill_value, hashable
+from fgan.passes.nodes import call, fill_value, hashable
 
 aten = torch.ops.aten
 

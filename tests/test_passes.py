@@ -6,7 +6,7 @@ from torch.func import grad, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.functional import conv2d, leaky_relu, pad
 
-from fgan.graphs import Rewrite
+from fgan.passes import Rewrite
 
 aten = torch.ops.aten
 KEPT_MARK = "inductor_realize_to_strides"

@@ -1,15 +1,19 @@
 """What the passes over traced graphs share."""
 
+import operator
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
+from torch._inductor.custom_graph_pass import get_hash_for_files
 from torch._ops import OpOverload
 from torch.fx import Graph, Node, map_arg
 
 aten = torch.ops.aten
 
 
-def call(graph: Graph, target: OpOverload, *args: Any) -> Node:
+def call(graph: Graph, target: Callable[..., Any], *args: Any) -> Node:
     """A new node where the graph inserts, with what it would give for the tensors at hand."""
     node = graph.call_function(target, args)
     node.meta["val"] = target(*map_arg(args, lambda argument: argument.meta["val"]))
@@ -34,3 +38,28 @@ def hashable(argument: Any) -> Any:
     if isinstance(argument, dict):
         return tuple((name, hashable(part)) for name, part in argument.items())
     return type(argument), repr(argument) if isinstance(argument, float) else argument
+
+
+def goes_out(node: Node) -> bool:
+    """Whether the caller gets this value, or a view of it.
+
+    Then it has to keep its own memory: one value under two names, or an input under another, would
+    be written to twice by a donated round.
+    """
+    return any(
+        user.op == "output" or (_is_view(user) and user.args[0] is node and goes_out(user))
+        for user in node.users
+    )
+
+
+def _is_view(node: Node) -> bool:
+    if isinstance(target := node.target, OpOverload):
+        return any(result.alias_info is not None for result in target._schema.returns)
+    return target is operator.getitem
+
+
+def written_in() -> bytes:
+    """A hash of the files that the passes are written in, to cache compiled graphs under."""
+    files = sorted(Path(__file__).parent.glob("*.py"))
+    digest: bytes = get_hash_for_files(tuple(str(file) for file in files))
+    return digest

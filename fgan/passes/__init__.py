@@ -1,0 +1,44 @@
+"""Rewriting of the traced round, before the compiler lowers it.
+
+What the tracer writes down is what autograd did, and autograd knows nothing of what comes before
+and after. Each pass takes out, or puts in another form, what a person would not have written; a
+module each, which says what and why.
+"""
+
+from torch._inductor.custom_graph_pass import CustomGraphPass
+from torch.fx import Graph
+
+from fgan.passes.batches import join_batches
+from fgan.passes.deconvolution import by_products
+from fgan.passes.nodes import written_in
+from fgan.passes.proportional import share_rows
+from fgan.passes.repeats import share_repeats
+from fgan.passes.scalars import keep_scalars
+from fgan.passes.zeros import drop_zeros
+
+PASSES = (
+    share_repeats,
+    drop_zeros,
+    join_batches,
+    share_rows,
+    by_products,
+    keep_scalars,
+)
+"""In order: share_rows looks for what drop_zeros leaves."""
+
+
+class Rewrite(CustomGraphPass):
+    """All of it, for `torch.compile(..., options={"joint_custom_pre_pass": Rewrite()})`.
+
+    The compiler's graphs write nothing in place but, at their end, into donated inputs; a graph of
+    other origin has to be made so first (`torch.func.functionalize`).
+    """
+
+    def __call__(self, graph: Graph) -> None:
+        for rewrite in PASSES:
+            rewrite(graph)
+            graph.eliminate_dead_code()
+
+    def uuid(self) -> bytes:
+        """The key under which compiled graphs are cached: what the rewriting is written in."""
+        return written_in()
