@@ -14,6 +14,7 @@ from fgan.passes.nodes import written_in
 from fgan.passes.proportional import share_rows
 from fgan.passes.repeats import share_repeats
 from fgan.passes.scalars import keep_scalars
+from fgan.passes.weight_gradients import name_weight_gradients
 from fgan.passes.zeros import drop_zeros
 
 PASSES = (
@@ -21,10 +22,11 @@ PASSES = (
     drop_zeros,
     join_batches,
     share_rows,
+    name_weight_gradients,
     by_products,
     keep_scalars,
 )
-"""In order: share_rows looks for what drop_zeros leaves."""
+"""In order: share_rows looks for what drop_zeros leaves, by_products for what it cannot name."""
 
 
 class Rewrite(CustomGraphPass):
