@@ -105,8 +105,14 @@ def inductor(graph: GraphModule, inputs: list[Tensor]) -> Lowered:
 
     from fgan.passes import Rewrite
 
-    on_cpu = all(tensor.device.type == "cpu" for tensor in inputs)
-    options = {"joint_custom_pre_pass": Rewrite()} | (_for_cpu() if on_cpu else {})
+    kinds = {tensor.device.type for tensor in inputs}
+    options: dict[str, Any] = {"joint_custom_pre_pass": Rewrite()}
+    if kinds == {"cpu"}:
+        options |= _for_cpu()
+    elif "cuda" in kinds:
+        # Kernels that do not wait for each other in one launch: a small network's have so little to
+        # do that the launches take most of a round.
+        options["combo_kernels"] = True
     return standalone_compile(
         graph,
         list(inputs),

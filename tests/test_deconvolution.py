@@ -7,17 +7,12 @@ import pytest
 import torch
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.functional import conv2d, conv_transpose2d
+from tracing import numbers
 
 from fgan.passes.deconvolution import FEW, by_products, transposed_convolution
 from fgan.programs import Program, inductor
 
 aten = torch.ops.aten
-
-
-def numbers(*shape):
-    """Normal numbers in float64, the same for the same shape."""
-    generator = torch.Generator().manual_seed(sum(shape))
-    return torch.randn(shape, generator=generator, dtype=torch.float64)
 
 
 @pytest.mark.parametrize("image", [(5, 4), (1, 3)])

@@ -4,51 +4,15 @@ import pytest
 import torch
 from networks import assert_close
 from torch import nn
-from torch._inductor.decomposition import select_decomp_table
-from torch.func import functionalize, grad
-from torch.fx.experimental.proxy_tensor import make_fx
+from torch.func import grad
+from tracing import critic_update, numbers, products, rewritten, traced
 
 import fgan
-from fgan.passes import Rewrite
 from fgan.passes.proportional import share_rows
 from fgan.passes.repeats import share_repeats
 
 aten = torch.ops.aten
-PRODUCTS = (aten.mm.default, aten.addmm.default)
 BACKWARD = aten.convolution_backward.default
-
-
-def numbers(*shape):
-    """Normal numbers in float64, the same for the same shape."""
-    generator = torch.Generator().manual_seed(sum(shape))
-    return torch.randn(shape, generator=generator, dtype=torch.float64)
-
-
-def count(graph, *targets):
-    """How many nodes of a graph call one of the targets."""
-    return sum(node.target in targets for node in graph.nodes)
-
-
-def rewritten_update(recipe, critic, shape):
-    """What a critic's update gives when its graph is rewritten and when not, and its products."""
-    generator = fgan.models.mlp_generator(shape, 3, hidden=(4,), norm="none", output="linear")
-    rate = fgan.sgd(0.1)
-    algorithm = recipe(generator.double(), critic.double(), critic_optimizer=rate)
-    state = algorithm.init(seed=0)
-    given = state, numbers(5, *shape), numbers(5, 3), numbers(5).abs() % 1
-
-    def update(state, real, latent, mix):
-        return algorithm.critic_update(state, real, None, latent, mix)
-
-    # As the compiler's own tracing leaves it: in small operations.
-    table, options = select_decomp_table(), dict(tracing_mode="fake", _allow_non_fake_inputs=True)
-    traced = make_fx(update, table, **options)(*given)
-    # And without writes in place, which torch 2.11 has in its small operations for LayerNorm.
-    graph = make_fx(functionalize(traced), **options)(*given)
-    Rewrite()(graph.graph)
-    graph.graph.lint()
-    graph.recompile()
-    return graph(*given), update(*given), count(graph.graph, *PRODUCTS)
 
 
 def perceptron(*activations):
@@ -77,8 +41,8 @@ CRITICS = {
 @pytest.mark.parametrize("name", list(CRITICS))
 def test_an_update_is_the_update(name, recipe):
     """Parameters and figures, whatever the layers, where the penalty shares its points or not."""
-    got, expected, _ = rewritten_update(recipe, *CRITICS[name])
-    assert_close(got, expected, atol=1e-12)
+    update, given = critic_update(recipe, *CRITICS[name])
+    assert_close(rewritten(update, *given)(*given), update(*given), atol=1e-12)
 
 
 def test_w_divergence_makes_eight_products_of_twelve():
@@ -87,26 +51,21 @@ def test_w_divergence_makes_eight_products_of_twelve():
     Written down, each of the two hidden layers takes six (forward, back for the penalty, back for
     the loss, tangent, and two for the weights); four are left.
     """
-    critic = CRITICS["leaky"][0]
-    hidden = [nn.LeakyReLU(0.2), nn.LeakyReLU(0.2), nn.LeakyReLU(0.2)]
-    _, _, two = rewritten_update(fgan.wgan_div, critic, (3,))
-    _, _, three = rewritten_update(fgan.wgan_div, perceptron(*hidden), (3,))
-    assert three - two == 4
-    _, _, two = rewritten_update(fgan.wgan_gp, critic, (3,))
-    _, _, three = rewritten_update(fgan.wgan_gp, perceptron(*hidden), (3,))
-    assert three - two == 7  # at points of their own: two forward, two back, a tangent, two weights
+
+    def made(recipe, hidden):
+        update, given = critic_update(recipe, perceptron(*[nn.LeakyReLU(0.2)] * hidden), (3,))
+        return products(rewritten(update, *given))
+
+    assert made(fgan.wgan_div, 3) - made(fgan.wgan_div, 2) == 4
+    # At points of their own: two forward, two back, a tangent, two for the weights.
+    assert made(fgan.wgan_gp, 3) - made(fgan.wgan_gp, 2) == 7
 
 
 def shared(function, *inputs):
-    """The traced function before and after, as (graph, graph module)."""
-    table = select_decomp_table()
-    before, after = (make_fx(function, table, "fake")(*inputs) for _ in range(2))
-    share_repeats(after.graph)
-    share_rows(after.graph)
-    after.graph.eliminate_dead_code()
-    after.graph.lint()
-    after.recompile()
-    return before.graph, after
+    """The traced function before and after."""
+    return traced(function, *inputs), rewritten(
+        function, *inputs, passes=(share_repeats, share_rows)
+    )
 
 
 GIVEN = numbers(4, 1), numbers(4, 3), numbers(1, 3), numbers(3, 3)
@@ -124,7 +83,7 @@ def test_a_multiple_of_a_pass_is_not_made():
         return backward_pass(torch.ones_like(s), *layers), backward_pass(s, *layers)
 
     before, after = shared(function, *GIVEN)
-    assert (count(before, aten.mm.default), count(after.graph, aten.mm.default)) == (2, 1)
+    assert (products(before), products(after)) == (2, 1)
     assert_close(after(*GIVEN), function(*GIVEN), atol=1e-12)
 
 
@@ -147,7 +106,7 @@ def test_what_is_no_multiple_is_made(name):
         return [backward_pass(column, *layers, MIXED[name]) for column in (ones, s)]
 
     before, after = shared(function, *GIVEN)
-    assert (count(before, aten.mm.default), count(after.graph, aten.mm.default)) == (2, 2)
+    assert (products(before), products(after)) == (2, 2)
     assert_close(after(*GIVEN), function(*GIVEN), atol=1e-12)
 
 
@@ -160,7 +119,7 @@ def test_rows_that_are_widened_to_the_left_are_none():
 
     given = numbers(4, 1), numbers(4, 4, 3), numbers(1, 3), numbers(12, 2)
     before, after = shared(function, *given)
-    assert count(after.graph, aten.mm.default) == count(before, aten.mm.default)
+    assert products(after) == products(before)
     assert_close(after(*given), function(*given), atol=1e-12)
 
 

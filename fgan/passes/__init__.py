@@ -8,9 +8,9 @@ module each, which says what and why.
 from torch._inductor.custom_graph_pass import CustomGraphPass
 from torch.fx import Graph
 
-from fgan.passes.batches import join_batches
 from fgan.passes.deconvolution import by_products
 from fgan.passes.nodes import written_in
+from fgan.passes.products import join_batches, join_rows, join_sums
 from fgan.passes.proportional import share_rows
 from fgan.passes.repeats import share_repeats
 from fgan.passes.scalars import keep_scalars
@@ -22,6 +22,8 @@ PASSES = (
     drop_zeros,
     join_batches,
     share_rows,
+    join_rows,
+    join_sums,
     name_weight_gradients,
     by_products,
     keep_scalars,

@@ -58,6 +58,22 @@ def _is_view(node: Node) -> bool:
     return target is operator.getitem
 
 
+def untransposed(node: Any) -> Any:
+    """The matrix that this is the transposed one of; None if it is none."""
+    turned = node.target is aten.permute.default and node.args[1] == [1, 0]
+    return node.args[0] if turned or node.target is aten.t.default else None
+
+
+def product_of(node: Any) -> Node | None:
+    """The product that this is, behind an even number of transpositions, if only this reads it."""
+    turned = False
+    while isinstance(node, Node) and len(node.users) == 1:
+        if node.target is aten.mm.default:
+            return None if turned else node
+        node, turned = untransposed(node), not turned
+    return None
+
+
 def written_in() -> bytes:
     """A hash of the files that the passes are written in, to cache compiled graphs under."""
     files = sorted(Path(__file__).parent.glob("*.py"))

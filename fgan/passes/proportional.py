@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch.fx import Graph, Node
 
-from fgan.passes.nodes import call, fill_value, hashable
+from fgan.passes.nodes import call, fill_value, hashable, product_of, untransposed
 
 aten = torch.ops.aten
 
@@ -67,12 +67,6 @@ def share_rows(graph: Graph) -> None:
     for node in list(graph.nodes):
         if node.target is aten.add.Tensor and not node.kwargs:
             _join_products(graph, node, multiples)
-
-
-def _untransposed(node: Any) -> Any:
-    """The matrix that this is the transposed one of; None if it is none."""
-    turned = node.target is aten.permute.default and node.args[1] == [1, 0]
-    return node.args[0] if turned or node.target is aten.t.default else None
 
 
 def _steps(node: Node) -> list[Step]:
@@ -167,13 +161,13 @@ def _replace(graph: Graph, node: Node, multiple: Multiple) -> Node:
 
 def _join_products(graph: Graph, node: Node, multiples: dict[Node, Multiple]) -> None:
     """(s δ)ᵀ a + δᵀ u as δᵀ (s a + u)."""
-    terms = [_product(term) for term in node.args]
+    terms = [product_of(term) for term in node.args]
     for one, other in (terms, terms[::-1]):
         if one is None or other is None:
             return
         (left, a), (delta, u) = one.args, other.args
-        multiple = multiples.get(_untransposed(left))
-        if multiple is None or multiple.base is not _untransposed(delta):
+        multiple = multiples.get(untransposed(left))
+        if multiple is None or multiple.base is not untransposed(delta):
             continue
         with graph.inserting_before(node):
             together = call(
@@ -182,13 +176,3 @@ def _join_products(graph: Graph, node: Node, multiples: dict[Node, Multiple]) ->
             product = call(graph, aten.mm.default, delta, together)
         node.replace_all_uses_with(product)
         return
-
-
-def _product(node: Any) -> Node | None:
-    """The product that this is, behind an even number of transpositions, if only this reads it."""
-    turned = False
-    while isinstance(node, Node) and len(node.users) == 1:
-        if node.target is aten.mm.default:
-            return None if turned else node
-        node, turned = _untransposed(node), not turned
-    return None
