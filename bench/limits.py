@@ -16,6 +16,7 @@ from torch.func import functionalize
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils.flop_counter import flop_registry
+from workloads import Workload
 
 import fgan
 from fgan.passes import Rewrite
@@ -62,15 +63,16 @@ def seconds(work: Callable[[], object], device: str, runs: int = 9) -> float:
     return statistics.median(times)
 
 
-def flops_of_round(algorithm: fgan.Algorithm, batch: fgan.Batch, noise: fgan.Noise) -> int:
+def flops_of_round(algorithm: fgan.Algorithm, work: Workload) -> int:
     """Multiplications and additions of all matrix products and convolutions of a round.
 
-    Counted in the traced parts, without products by explicit zeros: what has to be done.
+    Counted in the traced parts, without products by explicit zeros: what has to be done. The
+    algorithm's networks are on the CPU, whatever the device that the round is played on.
     """
-    state = algorithm.init()
-    updates = batch.real.shape[0]
-    one_latent, real, mix = noise.critic_latent[0], batch.real[0], noise.mix[0]
-    fake = algorithm.fakes(state, one_latent)
+    state, size = algorithm.init(), work.batch_size
+    updates = work.n_critic
+    real, fake = torch.empty(2, size, *work.sample_shape)
+    one_latent, mix = torch.empty(size, algorithm.latent_dim), torch.empty(size)
     # The state is an input, for a captured tensor would get another name at each of its uses, and
     # what is the same would not look the same.
     parts = [
@@ -83,7 +85,7 @@ def flops_of_round(algorithm: fgan.Algorithm, batch: fgan.Batch, noise: fgan.Noi
         (
             1,
             lambda s, z: algorithm.generator_update(s, z)[0].generator.params,
-            (noise.generator_latent,),
+            (one_latent,),
         ),
     ]
     return sum(times * _flops(_traced(part, state, *inputs)) for times, part, inputs in parts)

@@ -23,19 +23,22 @@ from workloads import RECIPES, WORKLOADS, Workload
 
 import fgan
 
-WARM_UP = 3  # compiled, recorded, and once more
+WARM_UP = 3
 
 
 def peak(make: Callable[[], Play], batch: fgan.Batch, noise: fgan.Noise, device: str) -> int:
     """The most bytes that a contestant holds during a round, everything that is its own."""
     if device == "cuda":
+        torch.ones(2, 2, device=device) @ torch.ones(
+            2, 2, device=device
+        )  # cuBLAS makes itself room
         torch.cuda.synchronize()
         before = torch.cuda.memory_allocated()
         play = make()
-        for _ in range(WARM_UP):
-            play(batch, noise)
+        play(batch, noise)  # and the compiler tries its kernels out
         torch.cuda.reset_peak_memory_stats()
-        play(batch, noise)
+        for _ in range(WARM_UP):  # recording allocates what replaying uses
+            play(batch, noise)
         return torch.cuda.max_memory_allocated() - before
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         play = make()
@@ -59,16 +62,18 @@ def peak(make: Callable[[], Play], batch: fgan.Batch, noise: fgan.Noise, device:
     return most
 
 
-def peaks(recipe: str, work: Workload, device: str) -> dict[str, float]:
+def peaks(
+    recipe: str, work: Workload, device: str, autocast: torch.dtype | None
+) -> dict[str, float]:
     """Megabytes of every contestant."""
     torch.manual_seed(0)
     networks = work.generator().to(device), work.critic().to(device)
-    algorithm = RECIPES[recipe](*networks, n_critic=work.n_critic)
+    algorithm = RECIPES[recipe](*networks, n_critic=work.n_critic, autocast=autocast)
     shape = (work.n_critic, work.batch_size, *work.sample_shape)
     batch = fgan.Batch(torch.rand(shape, device=device))
     noise = algorithm.noise(0, 0, work.batch_size)
     ways: dict[str, Callable[[], Play]] = {
-        "imperative": lambda: imperative_step(recipe, *copy.deepcopy(networks)),
+        "imperative": lambda: imperative_step(recipe, *copy.deepcopy(networks), autocast),
         "eager": lambda: functional(algorithm),
         "fgan.compile": lambda: functional(fgan.compile(algorithm)),
         "fgan.compile, pure": lambda: functional(fgan.compile(algorithm, donate=False)),
@@ -82,12 +87,18 @@ def main() -> None:
     parser.add_argument("--workloads", nargs="+", choices=WORKLOADS, default=["mlp", "conv", "toy"])
     parser.add_argument("--recipes", nargs="+", choices=RECIPES, default=["wgan-gp"])
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--out", type=Path, help="default: bench/results/memory-DEVICE.json")
+    parser.add_argument("--batch-size", type=int, help="(default: the workload's own)")
+    parser.add_argument("--autocast", action="store_true", help="networks in bfloat16")
+    parser.add_argument("--out", type=Path, help="default: bench/results/memory-DEVICE[-bf16].json")
     options = parser.parse_args()
+    autocast = torch.bfloat16 if options.autocast else None
     rows = []
     for name in options.workloads:
         for recipe in options.recipes:
-            found = peaks(recipe, WORKLOADS[name], options.device)
+            work = WORKLOADS[name]
+            if options.batch_size:
+                work = work._replace(batch_size=options.batch_size)
+            found = peaks(recipe, work, options.device, autocast)
             rows.append({"workload": name, "recipe": recipe} | found)
     picture = Table(*rows[0], title="peak memory of a round, MB")
     for row in rows:
@@ -95,7 +106,8 @@ def main() -> None:
             *(f"{cell:.1f}" if isinstance(cell, float) else cell for cell in row.values())
         )
     Console(width=100).print(picture)
-    out = options.out or Path(__file__).parent / "results" / f"memory-{options.device}.json"
+    name = f"memory-{options.device}{'-bf16' * options.autocast}.json"
+    out = options.out or Path(__file__).parent / "results" / name
     result = {"machine": machine(options.device), "unit": "MB", "rows": rows}
     out.write_text(json.dumps(result, indent=1) + "\n")
 

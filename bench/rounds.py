@@ -155,7 +155,7 @@ def measure(
     for way, values in times.items():
         low, middle, high = statistics.quantiles(values, n=4) if len(values) > 1 else values * 3
         rows[way] = {"median_ms": middle, "quartiles_ms": [low, high], "first_s": first_call[way]}
-    flops = flops_of_round(drawer, batch, noises[0])
+    flops = flops_of_round(drawer, work)
     traffic = optimizer_bytes_of_round(drawer, work.n_critic)
     return {
         "workload": name,
@@ -240,7 +240,10 @@ def main() -> None:
     rates = measured_rates(options.device, autocast or torch.float32)
     where |= {"gemm_gflops": rates.flops / 1e9, "copy_gb_per_s": rates.bytes / 1e9}
     console.print(where)
-    results = []
+    results: list[dict[str, object]] = []
+    folder = Path(__file__).parent / "results"
+    out = options.out or folder / f"rounds-{options.device}{'-bf16' * options.autocast}.json"
+    out.parent.mkdir(exist_ok=True, parents=True)
     for name in options.workloads:
         for recipe in options.recipes:
             torch.compiler.reset()
@@ -252,10 +255,8 @@ def main() -> None:
                 measure(recipe, name, work, options.device, options.rounds, wanted, rates, autocast)
             )
             table(results[-1], console)
-    folder = Path(__file__).parent / "results"
-    out = options.out or folder / f"rounds-{options.device}{'-bf16' * options.autocast}.json"
-    out.parent.mkdir(exist_ok=True, parents=True)
-    out.write_text(json.dumps({"machine": where, "results": results}, indent=1) + "\n")
+            # After each, so that an interrupted run keeps what it has.
+            out.write_text(json.dumps({"machine": where, "results": results}, indent=1) + "\n")
     console.print(f"written to {out}")
 
 
