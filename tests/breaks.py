@@ -185,6 +185,9 @@ BREAKS = {
     ),
     "autocast ignored": ("network.py", "if autocast is None:", "if True:", "network"),
     # optimisers
+    "autocast passes convolutions under vmap by": (
+        "network.py", "if func in _CONVOLUTIONS:", "if False:", "network",
+    ),
     "bias correction of the mean dropped": (
         "optim.py", "step_size / (1 - torch.pow(beta1, count))", "step_size * 1", "optim",
     ),
@@ -223,6 +226,20 @@ BREAKS = {
     ),
     "factor on the wrong term of a weight's gradient": (
         "passes/proportional.py", "multiple.factor), u", "multiple.factor), a", "proportional",
+    ),
+    "stride and dilation of a weight's gradient as in the convolution": (
+        "passes/weight_gradients.py", "dilation, padding, stride, False",
+        "stride, padding, dilation, False", "weight_gradients",
+    ),
+    "products joined that wait for each other": (
+        "passes/products.py", "any(each in _ancestors(node) for each in together)", "False",
+        "products",
+    ),
+    "results made parts of one tensor": (
+        "passes/products.py", "if is_product and not goes_out(node):", "if is_product:", "products",
+    ),
+    "terms of a joined sum in another order": (
+        "passes/products.py", "rights.reverse()", "pass", "products",
     ),
     "figures of a recording handed out": (
         "replay.py", "return state, tree.clone(recording.info)", "return state, recording.info",

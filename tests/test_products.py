@@ -50,6 +50,21 @@ def test_products_are_joined(name, gpu):
     torch.testing.assert_close(module(X, Y, W, V), function(X, Y, W, V), atol=1e-12, rtol=1e-12)
 
 
+@pytest.mark.parametrize("turned", [False, True])
+def test_rows_are_put_below_each_other_once(turned, gpu):
+    """For the next matrix and for the weight's gradient, in whatever order the terms come."""
+
+    def function(x, y, w, v):
+        terms = x.t() @ x.sin(), y.t() @ y.exp()
+        one, other = terms[::-1] if turned else terms
+        return (x @ w).sum() + (y @ w).sum() + (one + other) * 2
+
+    module = rewritten(function, X, Y, W, V)
+    assert products(module) == 2
+    assert count(module, aten.cat.default) == 2  # slopes and signals
+    torch.testing.assert_close(module(X, Y, W, V), function(X, Y, W, V), atol=1e-12, rtol=1e-12)
+
+
 APART = {
     "one after the other": lambda x, y, w, v: ((x @ w) @ w).sum(),
     "other biases": lambda x, y, w, v: (
