@@ -101,12 +101,13 @@ class _Autocast(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        given = kwargs or {}
+        given = dict(kwargs or {})
         if func in _CONVOLUTIONS:
             args, given = tree.map(self._narrow, (args, given))
-        elif func is nn.functional.batch_norm and args[0].dtype is self.dtype:
-            return func(args[0].float(), *args[1:], **given).to(self.dtype)
-        return func(*args, **given)
+        if func is not nn.functional.batch_norm:
+            return func(*args, **given)
+        x, *statistics = args or (given.pop("input"),)
+        return func(x.float() if x.dtype is self.dtype else x, *statistics, **given).to(x.dtype)
 
     def _narrow(self, leaf: Any) -> Any:
         wide = isinstance(leaf, Tensor) and leaf.dtype is torch.float32

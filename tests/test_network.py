@@ -529,3 +529,30 @@ def test_autocast_to_half_precision_is_refused():
     """float16 overflows without a scale on the losses, which nothing here provides."""
     with pytest.raises(ValueError, match=r"autocast is torch\.bfloat16"):
         fgan.wgan(*pair(), autocast=torch.float16)
+
+
+class NamedInput(nn.Module):
+    """BatchNorm by the functional form, its input by name."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(3))
+
+    def forward(self, x):
+        narrow = torch.nn.functional.linear(x, torch.eye(3))
+        assert narrow.dtype is torch.bfloat16
+        made = torch.nn.functional.batch_norm(
+            input=narrow, running_mean=None, running_var=None, weight=self.weight, training=True
+        )
+        assert made.dtype is torch.bfloat16
+        return made
+
+
+def test_autocast_finds_the_input_of_batch_norm_by_its_name():
+    """The functional form may be called with keywords alone."""
+    network = fgan.make_functional(NamedInput(), torch.bfloat16)
+    x = samples()[:, :3].float()
+    got, _ = network.apply(network.params, network.buffers, x)
+    narrow = x.bfloat16().float()
+    expected = (narrow - narrow.mean(0)) / (narrow.var(0, unbiased=False) + 1e-5).sqrt()
+    torch.testing.assert_close(got, expected, rtol=2**-6, atol=2**-6)
