@@ -19,9 +19,8 @@ from torch.nn.utils import parametrize
 from torch.nn.utils.parametrizations import _SpectralNorm
 from torch.nn.utils.spectral_norm import SpectralNorm as SpectralNormHook
 from torch.nn.utils.weight_norm import WeightNorm as WeightNormHook
-from torch.overrides import TorchFunctionMode
 
-from fgan import tree
+from fgan.autocast import Narrow
 from fgan.types import Tensors
 
 
@@ -78,50 +77,13 @@ def make_functional(module: nn.Module, autocast: torch.dtype | None = None) -> N
             output = functional_call(frames[training], tensors, given)
         else:
             # The cache would keep weights of one call, or of one trace, for the next.
-            narrow = torch.autocast(given[0].device.type, autocast, cache_enabled=False)
-            with narrow, _Autocast(autocast):
+            usual = torch.autocast(given[0].device.type, autocast, cache_enabled=False)
+            with usual, Narrow(autocast):
                 output = functional_call(frames[training], tensors, given)
             output = output.to(given[0].dtype)
         return output, {key: tensors[key] for key in buffers}
 
     return Network(apply, *parameters_and_buffers(module))
-
-
-class _Autocast(TorchFunctionMode):
-    """What autocast does to two kinds of layers, done in a way that `vmap` leaves alone.
-
-    Under `vmap` torch's own passes convolutions by, which then stay wide or refuse a narrow input;
-    and BatchNorm's kernel refuses a narrow input beside wide statistics.
-    """
-
-    def __init__(self, dtype: torch.dtype) -> None:
-        super().__init__()
-        self.dtype = dtype
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        given = dict(kwargs or {})
-        if func in _CONVOLUTIONS:
-            args, given = tree.map(self._narrow, (args, given))
-        if func is not nn.functional.batch_norm:
-            return func(*args, **given)
-        x, *statistics = args or (given.pop("input"),)
-        return func(x.float() if x.dtype is self.dtype else x, *statistics, **given).to(x.dtype)
-
-    def _narrow(self, leaf: Any) -> Any:
-        wide = isinstance(leaf, Tensor) and leaf.dtype is torch.float32
-        return leaf.to(self.dtype) if wide else leaf
-
-
-_CONVOLUTIONS = {
-    torch.conv1d,
-    torch.conv2d,
-    torch.conv3d,
-    torch.conv_transpose1d,
-    torch.conv_transpose2d,
-    torch.conv_transpose3d,
-}
 
 
 def parameters_and_buffers(module: nn.Module) -> tuple[Tensors, Tensors]:

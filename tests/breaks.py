@@ -186,7 +186,7 @@ BREAKS = {
     "autocast ignored": ("network.py", "if autocast is None:", "if True:", "network"),
     # optimisers
     "autocast passes convolutions under vmap by": (
-        "network.py", "if func in _CONVOLUTIONS:", "if False:", "network",
+        "autocast.py", "if func in _CONVOLUTIONS:", "if False:", "network",
     ),
     "bias correction of the mean dropped": (
         "optim.py", "step_size / (1 - torch.pow(beta1, count))", "step_size * 1", "optim",

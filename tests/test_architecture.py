@@ -11,7 +11,7 @@ import fgan
 # Every module has its floor. A package's own `__init__` stands on the floor of its modules, except
 # fgan's, which is above all: nothing inside may import it.
 FLOORS = {
-    1: "tree losses optim types seeds models data",
+    1: "tree autocast losses optim types seeds models data",
     2: "network penalties",
     3: "measures checks algorithm",
     4: "recipes passes programs replay compile testing",
