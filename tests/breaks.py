@@ -184,10 +184,10 @@ BREAKS = {
         "is None:\n            output = functional_call(frames[True]", "network",
     ),
     "autocast ignored": ("network.py", "if autocast is None:", "if True:", "network"),
-    # optimisers
     "autocast passes convolutions under vmap by": (
         "autocast.py", "if func in _CONVOLUTIONS:", "if False:", "network",
     ),
+    # optimisers
     "bias correction of the mean dropped": (
         "optim.py", "step_size / (1 - torch.pow(beta1, count))", "step_size * 1", "optim",
     ),
@@ -232,8 +232,7 @@ BREAKS = {
         "stride, padding, dilation, False", "weight_gradients",
     ),
     "products joined that wait for each other": (
-        "passes/products.py", "any(each in _ancestors(node) for each in together)", "False",
-        "products",
+        "passes/products.py", "_ancestors(node).isdisjoint(together)", "True", "products",
     ),
     "results made parts of one tensor": (
         "passes/products.py", "if is_product and not goes_out(node):", "if is_product:", "products",

@@ -5,6 +5,7 @@ import torch
 from torch.func import grad, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.functional import conv2d, leaky_relu, pad
+from tracing import count
 
 from fgan.passes import Rewrite
 
@@ -20,11 +21,6 @@ def rewritten(function, *inputs):
     Rewrite()(after.graph)
     after.recompile()
     return before, after
-
-
-def count(module, *targets):
-    """How many nodes of a graph call one of the targets."""
-    return sum(node.target in targets for node in module.graph.nodes)
 
 
 def matrix(seed=0, *shape):

@@ -3,9 +3,18 @@
 import pytest
 import torch
 from networks import assert_close
-from test_proportional import CRITICS, perceptron
 from torch import nn
-from tracing import aten, count, critic_update, numbers, products, rewritten, traced
+from tracing import (
+    CRITICS,
+    aten,
+    count,
+    critic_update,
+    numbers,
+    perceptron,
+    products,
+    rewritten,
+    traced,
+)
 
 import fgan
 from fgan.passes import products as passes

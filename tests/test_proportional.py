@@ -5,7 +5,7 @@ import torch
 from networks import assert_close
 from torch import nn
 from torch.func import grad
-from tracing import critic_update, numbers, products, rewritten, traced
+from tracing import CRITICS, critic_update, numbers, perceptron, products, rewritten, traced
 
 import fgan
 from fgan.passes.proportional import share_rows
@@ -13,28 +13,6 @@ from fgan.passes.repeats import share_repeats
 
 aten = torch.ops.aten
 BACKWARD = aten.convolution_backward.default
-
-
-def perceptron(*activations):
-    """Linear layers with these in between."""
-    layers = [nn.Linear(3, 6)]
-    for activation in activations:
-        layers += [activation, nn.Linear(6, 6)]
-    return nn.Sequential(*layers[:-1], nn.Linear(6, 1))
-
-
-CRITICS = {
-    "leaky": (perceptron(nn.LeakyReLU(0.2), nn.LeakyReLU(0.2)), (3,)),
-    "smooth": (perceptron(nn.Tanh(), nn.SiLU(), nn.Sigmoid()), (3,)),
-    "rectified": (perceptron(nn.ReLU(), nn.ReLU()), (3,)),
-    "normalised": (fgan.models.mlp_critic((3,), hidden=(5, 6), norm="layer"), (3,)),
-    "residual": (
-        fgan.models.resnet_critic((1, 32, 32), width=2),
-        (1, 32, 32),
-    ),
-    "spectral": (fgan.models.mlp_critic((3,), hidden=(5, 6), norm="spectral"), (3,)),
-    "convolutions": (fgan.models.conv_critic((1, 28, 28), width=2), (1, 28, 28)),
-}
 
 
 @pytest.mark.parametrize("recipe", [fgan.wgan_div, fgan.wgan_gp, fgan.gan])

@@ -1,6 +1,7 @@
 """Graphs as the compiler's passes get them, and what the tests of the passes count in them."""
 
 import torch
+from torch import nn
 from torch._inductor.decomposition import select_decomp_table
 from torch.func import functionalize
 from torch.fx.experimental.proxy_tensor import make_fx
@@ -60,3 +61,25 @@ def critic_update(recipe, critic, shape):
         return algorithm.critic_update(state, real, None, latent, mix)
 
     return update, given
+
+
+def perceptron(*activations):
+    """Linear layers with these in between."""
+    layers = [nn.Linear(3, 6)]
+    for activation in activations:
+        layers += [activation, nn.Linear(6, 6)]
+    return nn.Sequential(*layers[:-1], nn.Linear(6, 1))
+
+
+CRITICS = {
+    "leaky": (perceptron(nn.LeakyReLU(0.2), nn.LeakyReLU(0.2)), (3,)),
+    "smooth": (perceptron(nn.Tanh(), nn.SiLU(), nn.Sigmoid()), (3,)),
+    "rectified": (perceptron(nn.ReLU(), nn.ReLU()), (3,)),
+    "normalised": (fgan.models.mlp_critic((3,), hidden=(5, 6), norm="layer"), (3,)),
+    "residual": (
+        fgan.models.resnet_critic((1, 32, 32), width=2),
+        (1, 32, 32),
+    ),
+    "spectral": (fgan.models.mlp_critic((3,), hidden=(5, 6), norm="spectral"), (3,)),
+    "convolutions": (fgan.models.conv_critic((1, 28, 28), width=2), (1, 28, 28)),
+}

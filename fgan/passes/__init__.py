@@ -28,7 +28,7 @@ PASSES = (
     by_products,
     keep_scalars,
 )
-"""In order: share_rows looks for what drop_zeros leaves, by_products for what it cannot name."""
+"""In order: share_rows looks for what drop_zeros leaves, join_sums for rows that are joined."""
 
 
 class Rewrite(CustomGraphPass):

@@ -4,9 +4,9 @@
 more rows, on any device.
 
 And a critic's update meets every weight several times: real, fake and interpolates go forward, the
-slopes of score and penalty back. Small products leave most of a GPU idle, so that two in turn take
-twice as long as both at once: rows that meet the same matrix are put below each other, and sums of
-products, of which a weight's gradient is one, are a single product: A B + C D = [A C] [B; D].
+slopes of score and penalty back. Small products in turn leave most of a GPU idle. There rows that
+meet the same matrix are put below each other, and sums of products, of which a weight's gradient is
+one, are a single product: A B + C D = [A C] [B; D].
 """
 
 from collections import defaultdict
@@ -85,7 +85,7 @@ def _independent(first: Node, *others: Node) -> list[Node]:
         rows = [each.meta["val"].shape[0] for each in (*together, node)]
         if (
             _is_idle(node, sum(rows))
-            and not any(each in _ancestors(node) for each in together)
+            and _ancestors(node).isdisjoint(together)
             and not any(node in _ancestors(each) for each in together)
         ):
             together.append(node)

@@ -88,5 +88,5 @@ def _is_start(node: Node) -> bool:
     """Whether this is the first entries along an axis of an image."""
     if node.target is not aten.slice.Tensor:
         return False
-    _, axis, start, _, step = (*node.args, 1)[:5] if len(node.args) > 3 else (None, 0, 1, None, 1)
-    return bool(axis >= 2 and start == 0 and step == 1)  # type: ignore[operator]
+    given: dict[str, Any] = dict(zip(("axis", "start", "end", "step"), node.args[1:], strict=False))
+    return given.get("axis", 0) >= 2 and not given.get("start") and given.get("step", 1) == 1
