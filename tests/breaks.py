@@ -231,6 +231,12 @@ BREAKS = {
         "passes/weight_gradients.py", "dilation, padding, stride, False",
         "stride, padding, dilation, False", "weight_gradients",
     ),
+    "samples mixed feature by feature taken for interpolates": (
+        "passes/interpolates.py", " and per_sample else", " else", "interpolates",
+    ),
+    "labels of interpolates not looked at": (
+        "passes/interpolates.py", ".args == (one, 0)", ".args[1:] == (0,)", "interpolates",
+    ),
     "products joined that wait for each other": (
         "passes/products.py", "_ancestors(node).isdisjoint(together)", "True", "products",
     ),

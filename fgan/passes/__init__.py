@@ -9,6 +9,7 @@ from torch._inductor.custom_graph_pass import CustomGraphPass
 from torch.fx import Graph
 
 from fgan.passes.deconvolution import by_products
+from fgan.passes.interpolates import mix_layers
 from fgan.passes.nodes import written_in
 from fgan.passes.products import join_batches, join_rows, join_sums
 from fgan.passes.proportional import share_rows
@@ -20,6 +21,7 @@ from fgan.passes.zeros import drop_zeros
 PASSES = (
     share_repeats,
     drop_zeros,
+    mix_layers,
     join_batches,
     share_rows,
     join_rows,
@@ -28,7 +30,8 @@ PASSES = (
     by_products,
     keep_scalars,
 )
-"""In order: share_rows looks for what drop_zeros leaves, join_sums for rows that are joined."""
+"""In order: share_rows looks for what drop_zeros leaves, mix_layers for layers not yet joined,
+join_sums for rows that are."""
 
 
 class Rewrite(CustomGraphPass):

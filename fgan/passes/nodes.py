@@ -12,6 +12,8 @@ from torch.fx import Graph, Node, map_arg
 
 aten = torch.ops.aten
 
+RESHAPING = {aten.view.default, aten._unsafe_view.default, aten.reshape.default}
+
 
 def call(graph: Graph, target: Callable[..., Any], *args: Any) -> Node:
     """A new node where the graph inserts, with what it would give for the tensors at hand."""

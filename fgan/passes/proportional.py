@@ -16,11 +16,10 @@ from typing import Any, NamedTuple
 import torch
 from torch.fx import Graph, Node
 
-from fgan.passes.nodes import call, fill_value, hashable, product_of, untransposed
+from fgan.passes.nodes import RESHAPING, call, fill_value, hashable, product_of, untransposed
 
 aten = torch.ops.aten
 
-_RESHAPING = {aten.view.default, aten._unsafe_view.default, aten.reshape.default}
 _MULTIPLYING = {aten.mul.Tensor, aten.mul.Scalar}
 _INPUT_GRADIENT = "the first of what a convolution's backward pass gives"
 
@@ -74,7 +73,7 @@ def _steps(node: Node) -> list[Step]:
     arguments: tuple[Any, ...] = node.args
     if node.kwargs:
         return []
-    if node.target is aten.mm.default or node.target in _RESHAPING:
+    if node.target is aten.mm.default or node.target in RESHAPING:
         return [Step(node.target, arguments[:1], arguments[1:])]
     if node.target in _MULTIPLYING:
         one, other = arguments
@@ -107,7 +106,7 @@ def _multiple(
         if multiple is not None:
             value = argument.meta["val"]
             # Where shapes are widened to the left, rows are no rows any more.
-            if value.shape[0] != rows or (step.name not in _RESHAPING and value.ndim != rank):
+            if value.shape[0] != rows or (step.name not in RESHAPING and value.ndim != rank):
                 return None
             bases.append(multiple.base)
         elif isinstance(argument, Node) and fill_value(argument) == 0:
@@ -135,7 +134,7 @@ def _kind(node: Node) -> Any:
 
 
 def _is_ones(node: Node) -> bool:
-    while node.target in _RESHAPING or node.target is aten.expand.default:
+    while node.target in RESHAPING or node.target is aten.expand.default:
         source = node.args[0]
         assert isinstance(source, Node)
         node = source
