@@ -235,13 +235,15 @@ BREAKS = {
         "passes/interpolates.py", " and per_sample else", " else", "interpolates",
     ),
     "labels of interpolates not looked at": (
-        "passes/interpolates.py", ".args == (one, 0)", ".args[1:] == (0,)", "interpolates",
+        "passes/interpolates.py", "(_original(row.args[0]), row.args[1]) == (one, 0)",
+        "row.args[1] == 0", "interpolates",
     ),
     "products joined that wait for each other": (
         "passes/products.py", "_ancestors(node).isdisjoint(together)", "True", "products",
     ),
     "results made parts of one tensor": (
-        "passes/products.py", "if is_product and not goes_out(node):", "if is_product:", "products",
+        "passes/products.py", "if _is_layer(node) and not goes_out(node):",
+        "if _is_layer(node):", "products",
     ),
     "terms of a joined sum in another order": (
         "passes/products.py", "rights.reverse()", "pass", "products",

@@ -35,6 +35,10 @@ MIXED = {
         addmm(b, cat([x, y]), w),
         addmm(b, interpolate(x, y, e), w),
     ),
+    "with a row": lambda x, y, e, w, b, c: (
+        addmm(w[:1], cat([x, y]), w),
+        addmm(w[:1], interpolate(x, y, e), w),
+    ),
     "of images": lambda x, y, e, w, b, c: (
         cat([images(x), images(y)]).reshape(-1, 6) @ w,
         interpolate(images(x), images(y), e).reshape(-1, 6) @ w,
@@ -71,10 +75,6 @@ MADE = {
         addmm(b, cat([x, y]), w),
         addmm(2 * b, interpolate(x, y, e), w),
     ),
-    "added rows": lambda x, y, e, w, b, c: (
-        addmm(w[:1], cat([x, y]), w),
-        addmm(w[:1], interpolate(x, y, e), w),
-    ),
     "other order": lambda x, y, e, w, b, c: (cat([y, x]) @ w, interpolate(x, y, e) @ w),
     "later": lambda x, y, e, w, b, c: (interpolate(x, y, e) @ w, cat([x, y]) @ w),
     "three batches": lambda x, y, e, w, b, c: (cat([x, y, x]) @ w, interpolate(x, y, e) @ w),
@@ -102,6 +102,23 @@ MADE = {
     "labels of others": lambda x, y, e, w, b, c: (
         labelled(cat([x, y]), cat([c, c]), w),
         labelled(interpolate(x, y, e), c.flip(0), w),
+    ),
+    "towards the mean": lambda x, y, e, w, b, c: (
+        cat([x.mean(0, keepdim=True), y]) @ w,
+        interpolate(x.mean(0, keepdim=True), y, e) @ w,
+    ),
+    "weights that sum to something else": lambda x, y, e, w, b, c: (
+        cat([x, y]) @ w,
+        (e[:, None] * x + torch.rsub(e[:, None], 1, alpha=2) * y) @ w,
+    ),
+    "moved by a number": lambda x, y, e, w, b, c: (cat([x, y]) @ w, (x * 0.5 + 1) @ w),
+    "labels of another kind": lambda x, y, e, w, b, c: (
+        cat([cat([x, y]), w[:4].clamp_min(0).expand(2, 4, 3).reshape(8, 3)], 1) @ cat([w, w[:3]]),
+        cat([interpolate(x, y, e), w[:4]], 1) @ cat([w, w[:3]]),
+    ),
+    "labels in turn": lambda x, y, e, w, b, c: (
+        cat([cat([x, y]), e[:, None].expand(4, 2).reshape(8, 1)], 1) @ cat([w, w[:1]]),
+        cat([interpolate(x, y, e), e[:, None]], 1) @ cat([w, w[:1]]),
     ),
     "labels in between": lambda x, y, e, w, b, c: (
         cat([cat([x, y]), cat([x, x])], 1) @ cat([w, w]),

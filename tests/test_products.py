@@ -82,6 +82,9 @@ APART = {
     "other factors": lambda x, y, w, v: (
         torch.addmm(w[0], x, w, beta=2).sum() + torch.addmm(w[0], y, w).sum()
     ),
+    "added rows": lambda x, y, w, v: (
+        torch.addmm(x, x, w).tanh().sum() + torch.addmm(x, x.sin(), w).sum()
+    ),
     "results": lambda x, y, w, v: (x @ w, y @ w),
     "views of results": lambda x, y, w, v: ((x @ w).t(), (y @ w)[1:]),
     "a sum that widens": lambda x, y, w, v: (x[:1] @ w + y @ v @ v.t()) * 2,

@@ -31,8 +31,6 @@ def mix_layers(graph: Graph) -> None:
         if node.target not in (aten.mm.default, aten.addmm.default) or node.kwargs:
             continue
         *term, rows, matrix = node.args
-        if term and len(_shape(term[0])) > 1:
-            continue  # the rows of what is added are not mixed
         alike = made[hashable((*term, matrix))]
         for both in alike:
             if (weights := _weights(rows, both.args[-2])) is not None:
@@ -71,26 +69,38 @@ def _weights(mixed: Any, both: Any) -> Weights | None:
 
 def _weights_of_sum(node: Any, samples: list[Node]) -> Weights | None:
     """The factors, if this is ε times the first batch and 1 - ε times the second."""
-    terms = node.args if node.target is aten.add.Tensor and not node.kwargs else ()
-    if len(terms) != 2 or any(term.target is not aten.mul.Tensor for term in terms):
+    if len(samples) != 2 or not _calls(node, aten.add.Tensor):
         return None
-    (share, first), (rest, second) = (term.args for term in terms)
+    if not all(_calls(term, aten.mul.Tensor) for term in node.args):
+        return None
+    (share, first), (rest, second) = (term.args for term in node.args)
+    if [first, second] != samples or not _calls(rest, aten.sub.Tensor) or rest.args != (1, share):
+        return None
     size, *extents = _shape(node)
-    mixes = rest.target is aten.sub.Tensor and rest.args == (1, share)
+    whole = _shape(first) == _shape(second) == _shape(node)
     per_sample = _shape(share) == (size, *[1] * len(extents))
-    return (share, rest) if [first, second] == samples and mixes and per_sample else None
+    return (share, rest) if whole and per_sample else None
 
 
 def _is_twice(one: Any, two: Any) -> bool:
     """Whether `two` is `one`, and once more below."""
     one, two = _original(one), _original(two)
+    size, *extents = _shape(one)
+    if _shape(two) != (2 * size, *extents):
+        return False
     if one.target in _BY_ROWS and one.target is two.target and one.args[1:] == two.args[1:]:
         return _is_twice(one.args[0], two.args[0])
     # The compiler writes torch.cat([x, x]) as a view of x[None], expanded.
-    size, *extents = _shape(one)
     spread = _original(two.args[0]) if two.target in RESHAPING else two
-    stacked = spread.target is aten.expand.default and spread.args[0].args == (one, 0)
-    return stacked and _shape(two) == (2 * size, *extents)
+    if spread.target is not aten.expand.default or _shape(spread) != (2, size, *extents):
+        return False
+    (row, *_) = spread.args
+    return _calls(row, aten.unsqueeze.default) and (_original(row.args[0]), row.args[1]) == (one, 0)
+
+
+def _calls(node: Any, target: Any) -> bool:
+    """Whether this is what a function makes of its positional arguments."""
+    return isinstance(node, Node) and node.target is target and not node.kwargs
 
 
 def _original(node: Any) -> Any:

@@ -61,8 +61,7 @@ def join_rows(graph: Graph) -> None:
     """Make one product of several with the same matrix, where they leave the device idle."""
     met: dict[Any, list[Node]] = defaultdict(list)
     for node in graph.nodes:
-        is_product = node.target in (aten.mm.default, aten.addmm.default) and not node.kwargs
-        if is_product and not goes_out(node):  # it would go out as a part of something else
+        if _is_layer(node) and not goes_out(node):  # it would go out as a part of something else
             *term, _, matrix = node.args
             met[(*term, matrix)].append(node)
     joined = False
@@ -76,6 +75,16 @@ def join_rows(graph: Graph) -> None:
                 joined = True
     if joined:  # what reads the first of them is to come after the last one's rows
         stable_topological_sort(graph)
+
+
+def _is_layer(node: Node) -> bool:
+    """Whether this is a product, and added to one row for all if to anything."""
+    if node.target is not aten.addmm.default or node.kwargs:
+        return node.target is aten.mm.default
+    (added, *_) = node.args
+    assert isinstance(added, Node)
+    shape = added.meta["val"].shape
+    return len(shape) < 2 or shape[0] == 1
 
 
 def _independent(first: Node, *others: Node) -> list[Node]:
