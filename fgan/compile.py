@@ -93,8 +93,13 @@ def compile(
         """Within a program: the new values, in the old ones' memory if that was donated."""
         if not donate:
             return new
-        for target, value in zip(tree.leaves(old), tree.leaves(new), strict=True):
-            target.copy_(value)
+        targets, values = tree.leaves(old), tree.leaves(new)
+        places = set(map(_place, targets))
+        # A leaf that has become another one is read before it is written.
+        kept = [value.clone() if _place(value) in places else value for value in values]
+        for target, value, held in zip(targets, values, kept, strict=True):
+            if value is not target:
+                target.copy_(held)
         return ()
 
     def draw(state: GANState, latents: Tensor, conditions: Tensor | None) -> Tensor:
@@ -147,6 +152,11 @@ _VMAPPABLE = {"running_mean", "running_var", "num_batches_tracked"}
 def _state_of(generator: tuple[Tensors, Tensors] = ({}, {}), critic: Player = _NOBODY) -> GANState:
     """A state with just the parts that a program reads, so that it takes and copies no others."""
     return GANState(Player(*generator, {}), critic, {}, torch.zeros((), dtype=torch.int64))
+
+
+def _place(tensor: Tensor) -> int:
+    """Something that tells memory apart, also where there is none yet."""
+    return tensor.untyped_storage()._cdata
 
 
 class _Spent(Tensor):

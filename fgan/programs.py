@@ -104,15 +104,21 @@ def inductor(graph: GraphModule, inputs: list[Tensor]) -> Lowered:
     from torch._inductor import standalone_compile  # the whole compiler, seconds of it
 
     from fgan.passes import Rewrite
+    from fgan.passes.moves import read_first
 
     kinds = {tensor.device.type for tensor in inputs}
-    options: dict[str, Any] = {"joint_custom_pre_pass": Rewrite()}
+    options, last = {}, [read_first]
     if kinds == {"cpu"}:
-        options |= _for_cpu()
+        from fgan.passes.onednn import by_onednn
+
+        options = _for_cpu()
+        last.append(by_onednn)
     elif "cuda" in kinds:
         # Kernels that do not wait for each other in one launch: a small network's have so little to
         # do that the launches take most of a round.
-        options["combo_kernels"] = True
+        options = {"combo_kernels": True}
+    options["joint_custom_pre_pass"] = Rewrite()
+    options["post_grad_custom_post_pass"] = Rewrite(*last)
     return standalone_compile(
         graph,
         list(inputs),
@@ -123,8 +129,6 @@ def inductor(graph: GraphModule, inputs: list[Tensor]) -> Lowered:
 
 def _for_cpu() -> dict[str, Any]:
     """The compiler's options for a program on the CPU, and the C library's."""
-    from fgan.passes.onednn import Products
-
     keep_freed_memory()
     return {
         # The kernels of a program in one C++ file, not in one each: the headers are most of what
@@ -133,7 +137,6 @@ def _for_cpu() -> dict[str, Any]:
         "cpp_wrapper_build_separate": True,
         # The processor knows its vector instructions. To try them takes seconds.
         "cpp.vec_isa_ok": True,
-        "post_grad_custom_post_pass": Products(),
     }
 
 

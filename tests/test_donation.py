@@ -6,6 +6,7 @@ import shutil
 import pytest
 import torch
 from networks import RECIPES, assert_close, make_round, pair, unchanged
+from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 import fgan
@@ -219,6 +220,66 @@ def test_the_programs_make_the_round_without_a_compiler_too(donate, norm):
     compiled = fgan.compile(algorithm, donate=donate, backend="interpreter")
     got = rounds(algorithm, compiled.step, conditional=True)
     assert_close(got, rounds(algorithm, algorithm.step, conditional=True))
+
+
+def remembering(g, s, p):
+    """A step that is pulled on by the last one, the old parameters in the state."""
+    moved = tree.map(lambda p, g, b: p - 0.1 * g + 0.5 * (p - b), p, g, s["before"])
+    return moved, {"before": p}
+
+
+def looking_ahead(g, s, p):
+    """What is no gradient's is copied into the state as it is."""
+    ahead = tree.map(lambda p, g: p - 0.1 * g, p, g)
+    return tree.map(lambda a, b: 1.5 * a - 0.5 * b + 0.1, ahead, s["before"]), {"before": ahead}
+
+
+def changing_places(g, s, p):
+    """Parameters and state, each of which becomes the other."""
+    return s["before"], {"before": p}
+
+
+class Historian(nn.Module):
+    """A generator that keeps the means of its last two batches."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner, self.latent_dim = inner, inner.latent_dim
+        self.register_buffer("last", torch.zeros(2, dtype=torch.float64))
+        self.register_buffer("last_but_one", torch.zeros(2, dtype=torch.float64))
+
+    def forward(self, z):
+        made = self.inner(z)
+        self.last_but_one.copy_(self.last)
+        self.last.copy_(made.detach().mean(0))
+        return made + 0.1 * self.last_but_one
+
+
+class Spare(nn.Module):
+    """A critic with parameters that no score depends on."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner, self.spare = inner, nn.Parameter(torch.ones(3, dtype=torch.float64))
+
+    def forward(self, x):
+        return self.inner(x)
+
+
+@pytest.mark.parametrize("backend", ["interpreter", "inductor"])
+@pytest.mark.parametrize("update", [remembering, looking_ahead, changing_places])
+def test_a_leaf_that_becomes_another_is_read_before_it_is_written(update, backend):
+    """Donated memory is overwritten leaf by leaf, and what moves from one to another arrives."""
+    if backend == "inductor" and not (shutil.which("c++") or shutil.which("g++")):
+        pytest.skip("no C++ compiler")
+    generator, critic = pair()
+    optimizer = fgan.optim.Optimizer(lambda p: {"before": tree.clone(p)}, update)
+    algorithm = fgan.wgan_gp(
+        Historian(generator), Spare(critic), critic_optimizer=optimizer, n_critic=1
+    )
+    compiled = fgan.compile(algorithm, backend=backend)
+    got = rounds(algorithm, compiled.step, count=3)
+    assert_close(got, rounds(algorithm, algorithm.step, count=3))
 
 
 @pytest.mark.skipif(not shutil.which("c++") and not shutil.which("g++"), reason="no C++ compiler")

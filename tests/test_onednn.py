@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from fgan.passes.onednn import Products
+from fgan.passes import Rewrite
+from fgan.passes.onednn import by_onednn
 from fgan.programs import Program, inductor
 
 aten = torch.ops.aten
@@ -49,7 +50,7 @@ THEIRS = {
 def handed_over(function, *inputs):
     """The traced function after the pass."""
     traced = make_fx(function, tracing_mode="fake")(*inputs)
-    Products()(traced.graph)
+    Rewrite(by_onednn)(traced.graph)
     traced.recompile()
     return traced
 

@@ -5,6 +5,9 @@ and after. Each pass takes out, or puts in another form, what a person would not
 module each, which says what and why.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 from torch._inductor.custom_graph_pass import CustomGraphPass
 from torch.fx import Graph
 
@@ -35,17 +38,20 @@ join_sums for rows that are."""
 
 
 class Rewrite(CustomGraphPass):
-    """All of it, for `torch.compile(..., options={"joint_custom_pre_pass": Rewrite()})`.
+    """Passes in a row, for `torch.compile(..., options={"joint_custom_pre_pass": Rewrite()})`.
 
     The compiler's graphs write nothing in place but, at their end, into donated inputs; a graph of
     other origin has to be made so first (`torch.func.functionalize`).
     """
 
+    def __init__(self, *passes: Callable[[Graph], None]) -> None:
+        self._passes = passes or PASSES
+
     def __call__(self, graph: Graph) -> None:
-        for rewrite in PASSES:
+        for rewrite in self._passes:
             rewrite(graph)
             graph.eliminate_dead_code()
 
-    def uuid(self) -> bytes:
-        """The key under which compiled graphs are cached: what the rewriting is written in."""
-        return written_in()
+    def uuid(self) -> Any:
+        """The key under which compiled graphs are cached: the passes, and what they do."""
+        return [rewrite.__name__ for rewrite in self._passes], written_in()

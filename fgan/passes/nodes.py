@@ -49,12 +49,13 @@ def goes_out(node: Node) -> bool:
     be written to twice by a donated round.
     """
     return any(
-        user.op == "output" or (_is_view(user) and user.args[0] is node and goes_out(user))
+        user.op == "output" or (is_view(user) and user.args[0] is node and goes_out(user))
         for user in node.users
     )
 
 
-def _is_view(node: Node) -> bool:
+def is_view(node: Node) -> bool:
+    """Whether this lies in the memory of its first argument."""
     if isinstance(target := node.target, OpOverload):
         return any(result.alias_info is not None for result in target._schema.returns)
     return target is operator.getitem

@@ -10,39 +10,31 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch._inductor import ir, mkldnn_ir
-from torch._inductor.custom_graph_pass import CustomGraphPass
 from torch._inductor.lowering import register_lowering
 from torch.fx import Graph, Node
 
-from fgan.passes.nodes import call, written_in
+from fgan.passes.nodes import call
 
 aten = torch.ops.aten
 
 
-class Products(CustomGraphPass):
-    """Hand products over, for the option `post_grad_custom_post_pass` of `torch.compile`."""
+def by_onednn(graph: Graph) -> None:
+    """Hand products over; for the compiler's last pass, since it knows the usual ones alone."""
+    for node in list(graph.nodes):
+        if node.target is aten.mm.default and _is_ours(node):
+            _replace(graph, node, None, *node.args)
+        elif node.target is aten.addmm.default and not node.kwargs and _is_ours(node):
+            _replace(graph, node, *node.args)
 
-    def __call__(self, graph: Graph) -> None:
-        for node in list(graph.nodes):
-            if node.target is aten.mm.default and _is_ours(node):
-                self._replace(graph, node, None, *node.args)
-            elif node.target is aten.addmm.default and not node.kwargs and _is_ours(node):
-                self._replace(graph, node, *node.args)
-        graph.eliminate_dead_code()
 
-    @staticmethod
-    def _replace(graph: Graph, node: Node, term: Any, left: Any, right: Any) -> None:
-        is_bias = term is not None and term.meta["val"].shape == node.meta["val"].shape[1:]
-        with graph.inserting_before(node):
-            turned = call(graph, aten.permute.default, right, [1, 0])
-            product = call(graph, _OP, left, turned, term if is_bias else None)
-            if term is not None and not is_bias:
-                product = call(graph, aten.add.Tensor, product, term)
-        node.replace_all_uses_with(product)
-
-    def uuid(self) -> bytes:
-        """The key under which compiled graphs are cached: what the pass is written in."""
-        return written_in()
+def _replace(graph: Graph, node: Node, term: Any, left: Any, right: Any) -> None:
+    is_bias = term is not None and term.meta["val"].shape == node.meta["val"].shape[1:]
+    with graph.inserting_before(node):
+        turned = call(graph, aten.permute.default, right, [1, 0])
+        product = call(graph, _OP, left, turned, term if is_bias else None)
+        if term is not None and not is_bias:
+            product = call(graph, aten.add.Tensor, product, term)
+    node.replace_all_uses_with(product)
 
 
 def _is_ours(node: Node) -> bool:
