@@ -34,12 +34,18 @@ class Narrow(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         given = dict(kwargs or {})
-        if func in _CONVOLUTIONS:
+        if func in _CONVOLUTIONS and not self._is_off(args, given):
             args, given = tree.map(self._narrow, (args, given))
         if func is not nn.functional.batch_norm:
             return func(*args, **given)
         x, *statistics = args or (given.pop("input"),)
         return func(x.float() if x.dtype is self.dtype else x, *statistics, **given).to(x.dtype)
+
+    @staticmethod
+    def _is_off(*arguments: Any) -> bool:
+        """Whether the module has switched autocast off for these."""
+        devices = {leaf.device.type for leaf in tree.leaves(arguments) if isinstance(leaf, Tensor)}
+        return not all(map(torch.is_autocast_enabled, devices))
 
     def _narrow(self, leaf: Any) -> Any:
         wide = isinstance(leaf, Tensor) and leaf.dtype is torch.float32

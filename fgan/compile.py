@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.func import vmap
 
 from fgan import tree
@@ -42,7 +43,7 @@ def compile(
 
     cuda_graph: on CUDA, with donation, the second round with the same shapes is recorded, and from
         then on a round is one launch (`fgan.replay`). The recording keeps a copy of its batch and
-        noise, and the memory of the last state.
+        noise, the memory of the last state, and all that a round holds on its way.
 
     The compiled step equals the eager one up to the rounding of reordered sums. It compiles at the
     first call, and again only when shapes or autocast change; gradients do not flow through it. On
@@ -102,10 +103,21 @@ def compile(
                 target.copy_(held)
         return ()
 
+    together: bool | None = None
+
     def draw(state: GANState, latents: Tensor, conditions: Tensor | None) -> Tensor:
+        nonlocal together
         weights = state.generator[:2]
         inputs = (latents,) if conditions is None else (latents, conditions)
-        if all(name.rpartition(".")[2] in _VMAPPABLE for name in state.generator.buffers):
+        if together is None:
+            # Not all that layers do has a rule for batches of batches: torch's spectral norm, say.
+            try:
+                all_batches_program.prepare(*weights, *inputs)
+            except RuntimeError:
+                together = False
+            else:
+                together = True
+        if together:
             fakes: Tensor = all_batches_program(*weights, *inputs)
             return fakes
         batches = zip(*inputs, strict=True)
@@ -130,23 +142,28 @@ def compile(
     play = algorithm.play(critic_update, generator_update, draw)
     replayed = Replayed(play)
 
+    def writers_runs() -> int:
+        return critic_program.runs + generator_program.runs
+
     def step(state: GANState, batch: Batch, noise: Noise) -> tuple[GANState, GANInfo]:
-        check_round(batch, noise, algorithm.latent_dim)  # a refused round leaves the state alone
+        check_round(batch, noise, algorithm.latent_dim)
         if not donate:
             return play(state, batch, noise)
         device = state.round.device
         graphed = cuda_graph and device.type == "cuda"
-        with torch.cuda.device(device) if graphed else nullcontext():
-            return (replayed if graphed else play)(_claimed(state), batch, noise)
+        runs, claimed = writers_runs(), _claimed(state)
+        try:
+            with torch.cuda.device(device) if graphed else nullcontext():
+                return (replayed if graphed else play)(claimed, batch, noise)
+        except BaseException:
+            if writers_runs() == runs:  # a refused round leaves the state alone
+                _give_back(state)
+            raise
 
     return algorithm._replace(step=step)
 
 
 _NOBODY = Player({}, {}, {})
-
-# BatchNorm's buffers. Other layers' may be written to in ways that have no batching rule, as those
-# of torch's spectral norm are: then the fakes are drawn batch by batch.
-_VMAPPABLE = {"running_mean", "running_var", "num_batches_tracked"}
 
 
 def _state_of(generator: tuple[Tensors, Tensors] = ({}, {}), critic: Player = _NOBODY) -> GANState:
@@ -173,6 +190,11 @@ class _Spent(Tensor):
 def _claimed(state: GANState) -> GANState:
     """The same memory under new names; the old names raise from now on."""
     leaves, structure = tree.flatten(state)
+    if any(map(is_functorch_wrapped_tensor, leaves)):
+        raise ValueError(
+            "a transformed state has no memory of its own to donate: transform the step of "
+            "fgan.compile(algorithm, donate=False)"
+        )
     places = [leaf.data_ptr() for leaf in leaves if leaf.numel()]
     if len(set(places)) < len(places):
         raise ValueError(
@@ -183,3 +205,9 @@ def _claimed(state: GANState) -> GANState:
     for leaf in leaves:
         leaf.__class__ = _Spent
     return claimed
+
+
+def _give_back(state: GANState) -> None:
+    """Undo a claim: the old names are good again."""
+    for leaf in tree.leaves(state):
+        leaf.__class__ = Tensor

@@ -31,15 +31,22 @@ class Program:
     def __init__(self, function: Callable[..., Any], backend: Backend) -> None:
         self._function, self._backend = function, backend
         self._compiled: dict[Any, tuple[Lowered, Any]] = {}
+        self.runs = 0
+        """How often it has begun to run."""
 
     def __call__(self, *inputs: Any) -> Any:
-        tensors, key = signature(inputs)
-        key = key, *map(_ambient, ("cpu", "cuda"))
-        if key not in self._compiled:
-            self._compiled[key] = self._compile(inputs, tensors)
-        lowered, structure = self._compiled[key]
+        (lowered, structure), tensors = self.prepare(*inputs)
+        self.runs += 1
         with torch.no_grad():
             return tree.unflatten(lowered(*tensors), structure)
+
+    def prepare(self, *inputs: Any) -> tuple[tuple[Lowered, Any], list[Tensor]]:
+        """All but running it: the code, how its results nest, and the tensors it takes."""
+        tensors, key = signature(inputs)
+        key = key, ambient()
+        if key not in self._compiled:
+            self._compiled[key] = self._compile(inputs, tensors)
+        return self._compiled[key], tensors
 
     def _compile(self, inputs: Any, tensors: list[Tensor]) -> tuple[Lowered, Any]:
         # Objects of their own: were one tensor to be two inputs, it would be taken to be so always.
@@ -58,9 +65,12 @@ class Program:
             return self._backend(graph, examples), structure
 
 
-def _ambient(kind: str) -> torch.dtype | None:
-    """What autocast would have a traced function compute in, if the caller has switched it on."""
-    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
+def ambient() -> tuple[torch.dtype | None, ...]:
+    """What autocast would have traced functions compute in, where the caller has switched it on."""
+    return tuple(
+        torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
+        for kind in ("cpu", "cuda")
+    )
 
 
 def signature(inputs: Any) -> tuple[list[Tensor], Any]:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from fgan import tree
-from fgan.programs import signature
+from fgan.programs import ambient, signature
 from fgan.types import Batch, GANInfo, GANState, Noise
 
 Round = Callable[[GANState, Batch, Noise], tuple[GANState, GANInfo]]
@@ -47,7 +47,8 @@ class Replayed:
     """A round that updates its state in place, recorded at its second call with the same memory.
 
     The first call plays the round as it is, since that compiles it, and a compiler cannot be
-    recorded. One recording is kept for each shape of batch and noise, that of the last state.
+    recorded. One recording is kept for each shape of batch and noise and each autocast, those of
+    the last state.
     """
 
     def __init__(self, play: Round, record: Record = cuda_graph) -> None:
@@ -61,22 +62,25 @@ class Replayed:
         if places != self._places:
             self._recordings, self._places = {}, places
         inputs, shapes = signature((batch, noise))
-        if shapes not in self._recordings:
-            self._recordings[shapes] = None
-            return self._play(state, *_copied(batch, noise))
-        recording = self._recordings[shapes]
+        kind = shapes, ambient()
+        if kind not in self._recordings:
+            made = self._play(state, *_copied(batch, noise))
+            self._recordings[kind] = None
+            return made
+        recording = self._recordings[kind]
         if recording is None:
             own = _copied(batch, noise)
             play, info = self._record(lambda: self._play(state, *own)[1])
             recording = Recording(state, signature(own)[0], info, play)
-            self._recordings[shapes] = recording
-        torch._foreach_copy_(recording.inputs, inputs)
+            self._recordings[kind] = recording
+        with torch.no_grad():
+            torch._foreach_copy_(recording.inputs, inputs)
         recording.play()
         return state, tree.clone(recording.info)
 
 
 def _copied(batch: Batch, noise: Noise) -> tuple[Batch, Noise]:
     copied: tuple[Batch, Noise] = tree.map(
-        lambda leaf: None if leaf is None else leaf.clone(), (batch, noise)
+        lambda leaf: None if leaf is None else leaf.detach().clone(), (batch, noise)
     )
     return copied

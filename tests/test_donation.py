@@ -139,14 +139,80 @@ def test_a_donated_state_says_so():
         algorithm.step(state, *given)
 
 
-def test_a_refused_round_leaves_the_state_alone():
-    """What does not fit is refused before the state is taken over."""
-    algorithm = fgan.wgan_gp(*pair(), n_critic=2)
+REFUSED = {
+    "noise": (lambda b, n: (b, n._replace(mix=n.mix[:, :2])), {}, r"noise\.mix"),
+    "updates": (lambda b, n: (b, n), {"update": "simultaneous"}, "one critic update"),
+    "samples": (lambda b, n: (b._replace(real=b.real[..., :1]), n), {}, "samples of shape"),
+}
+
+
+@pytest.mark.parametrize("what", list(REFUSED))
+def test_a_refused_round_leaves_the_state_alone(what):
+    """What does not fit is refused before the state is overwritten, and it is as good as before."""
+    change, options, message = REFUSED[what]
+    algorithm = fgan.wgan_gp(*pair(), **(options or {"n_critic": 2}))
     compiled = fgan.compile(algorithm, backend="interpreter")
-    state, (batch, noise) = algorithm.init(), make_round(algorithm)
-    with pytest.raises(ValueError, match=r"noise\.mix"):
-        compiled.step(state, batch, noise._replace(mix=noise.mix[:, :2]))
-    assert state.round.item() == 0
+    state, (batch, noise) = algorithm.init(), make_round(fgan.wgan_gp(*pair(), n_critic=2))
+    with pytest.raises(ValueError, match=message):
+        compiled.step(state, *change(batch, noise))
+    assert_close(state, algorithm.init())
+    if not options:
+        expected = algorithm.step(algorithm.init(), batch, noise)
+        assert_close(compiled.step(state, batch, noise), expected)
+
+
+def test_a_round_that_fails_when_it_has_written_spends_the_state():
+    """Half a round is no state to go on from."""
+    calls = []
+
+    def failing(graph, inputs):
+        def run(*tensors):
+            calls.append(graph(*tensors))
+            if len(calls) == 2:  # the first program draws, the second writes
+                raise RuntimeError("the power is out")
+            return calls[-1]
+
+        return run
+
+    algorithm = fgan.wgan_gp(*pair(), n_critic=2)
+    state, given = algorithm.init(), make_round(algorithm)
+    with pytest.raises(RuntimeError, match="the power is out"):
+        fgan.compile(algorithm, backend=failing).step(state, *given)
+    with pytest.raises(RuntimeError, match="was donated"):
+        state.round.item()
+
+
+def test_a_transformed_state_has_nothing_to_donate():
+    """Populations are made of the pure form, and the donating one says so."""
+    algorithm = fgan.wgan_gp(*pair(), n_critic=2)
+    states = tree.stack([algorithm.init(), algorithm.init()])
+    step = fgan.compile(algorithm, backend="interpreter").step
+    given = make_round(algorithm)
+    with pytest.raises(ValueError, match="donate=False"):
+        torch.func.vmap(step, in_dims=(0, None, None))(states, *given)
+
+
+class Recurrent(nn.Module):
+    """A generator that writes into a tensor of its own, and one with layers that vmap refuses."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer, self.latent_dim = layer, 3
+
+    def forward(self, z):
+        made = torch.zeros(len(z), 2, dtype=z.dtype)
+        made[:, :2] = (
+            self.layer(z[:, None])[0][:, 0] if isinstance(self.layer, nn.GRU) else (self.layer(z))
+        )
+        return made
+
+
+@pytest.mark.parametrize("layer", [nn.GRU(3, 2, batch_first=True), nn.Linear(3, 2)])
+def test_what_vmap_refuses_is_drawn_batch_by_batch(layer):
+    """Eager rounds can do without vmap, and so compiled ones can."""
+    algorithm = fgan.wgan_gp(Recurrent(layer.double()), pair()[1], n_critic=2)
+    compiled = fgan.compile(algorithm, backend="interpreter")
+    assert_close(rounds(algorithm, compiled.step), rounds(algorithm, algorithm.step))
 
 
 def test_a_state_that_shares_memory_is_not_donated():

@@ -483,6 +483,25 @@ def test_autocast_convolves_in_bfloat16_under_vmap():
     torch.testing.assert_close(fakes(noise.critic_latent), one_by_one, rtol=2**-6, atol=2**-6)
 
 
+class Wide(nn.Module):
+    """A convolution that its author keeps out of autocast."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Conv2d(1, 2, 3)
+
+    def forward(self, x):
+        with torch.autocast("cpu", enabled=False):
+            return self.layer(x.float())
+
+
+def test_autocast_stays_off_where_a_module_switches_it_off():
+    """As under torch's own autocast."""
+    network, x = fgan.make_functional(Wide(), autocast=torch.bfloat16), torch.randn(2, 1, 6, 6)
+    wide = torch.nn.functional.conv2d(x, *network.params.values())
+    assert_identical(network.apply(network.params, {}, x)[0], wide)
+
+
 @pytest.mark.parametrize("backend", ["interpreter", "inductor"])
 def test_autocast_compiles_with_convolutions(backend):
     """Compiled, with the fakes of all updates drawn at once, the round is the eager one."""

@@ -65,6 +65,18 @@ def test_a_multiple_of_a_pass_is_not_made():
     assert_close(after(*GIVEN), function(*GIVEN), atol=1e-12)
 
 
+def test_ones_that_go_out_keep_their_memory():
+    """Also as views: a donated round may write to what it is given."""
+
+    def function(s, x, w):
+        one, other = torch.ones_like(s), torch.ones_like(s)
+        return (s @ w), one.view(-1), other.view(2, 2)
+
+    _, after = shared(function, *GIVEN[:3])
+    _, one, other = after(*GIVEN[:3])
+    assert one.data_ptr() != other.data_ptr()
+
+
 MIXED = {
     "between": lambda x: x - x.mean(dim=0),
     "turned": lambda x: torch.cat([x, x])[1:5],

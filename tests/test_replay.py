@@ -90,6 +90,48 @@ def test_another_state_is_recorded_anew(algorithm):
     assert tape.recorded == 2
 
 
+def test_autocast_is_recorded_apart():
+    """A recording made without it is not played within it, nor the other way round."""
+    algorithm = fgan.wgan_gp(*(module.float() for module in pair()), n_critic=2)
+    tape = Tape()
+    step = Replayed(in_place(algorithm), tape)
+    state = algorithm.init()
+    given = tree.map(lambda leaf: None if leaf is None else leaf.float(), make_round(algorithm))
+    for narrow, recorded in [(False, 0), (True, 0), (False, 1), (True, 2), (True, 2), (False, 2)]:
+        with torch.autocast("cpu", torch.bfloat16, enabled=narrow):
+            state, _ = step(state, *given)
+        assert tape.recorded == recorded
+
+
+def test_a_first_round_that_fails_has_compiled_nothing(algorithm):
+    """So the next one is played, not recorded, though it be at the same place."""
+    tape, failures = Tape(), [RuntimeError("no more")]
+
+    def play(*given):
+        if failures:
+            raise failures.pop()
+        return in_place(algorithm)(*given)
+
+    step, state, given = Replayed(play, tape), algorithm.init(), make_round(algorithm)
+    with pytest.raises(RuntimeError, match="no more"):
+        step(state, *given)
+    for recorded in (0, 1):
+        step(state, *given)
+        assert tape.recorded == recorded
+
+
+def test_a_recording_holds_no_graph_of_its_inputs(algorithm):
+    """Batches that gradients could flow through are read as numbers."""
+    step, state = Replayed(in_place(algorithm), tape := Tape()), algorithm.init()
+    batch, noise = make_round(algorithm)
+    moving = batch._replace(real=batch.real * torch.ones((), requires_grad=True))
+    for _ in range(3):
+        step(state, moving, noise)
+    assert tape.played == 2
+    (recording,) = step._recordings.values()
+    assert not any(tensor.requires_grad for tensor in recording.inputs)
+
+
 @needs_cuda
 @pytest.mark.parametrize("name", ["gan", "wgan", "wgan_gp", "wgan_div"])
 def test_a_cuda_graph_plays_the_round(name):

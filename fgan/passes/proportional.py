@@ -16,7 +16,15 @@ from typing import Any, NamedTuple
 import torch
 from torch.fx import Graph, Node
 
-from fgan.passes.nodes import RESHAPING, call, fill_value, hashable, product_of, untransposed
+from fgan.passes.nodes import (
+    RESHAPING,
+    call,
+    fill_value,
+    goes_out,
+    hashable,
+    product_of,
+    untransposed,
+)
 
 aten = torch.ops.aten
 
@@ -48,7 +56,8 @@ def share_rows(graph: Graph) -> None:
     columns = [node for node in graph.nodes if _is_column(node)]
     for node in filter(_is_ones, columns):
         first = ones.setdefault(_kind(node), node)
-        node.replace_all_uses_with(first, delete_user_cb=lambda user: user.op != "output")
+        if not goes_out(node):
+            node.replace_all_uses_with(first)
     for node in columns:
         if _kind(node) in ones and not _is_ones(node):
             multiples[node] = Multiple(ones[_kind(node)], node)
