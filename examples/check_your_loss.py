@@ -24,7 +24,7 @@ def softplus_generator_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
 
 
 def patched_generator_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
-    """The same on paper; the epsilon hides that the gradient is gone for a sure critic."""
+    """The same on paper, but the epsilon takes the gradient away where the critic is sure."""
     return -torch.log(torch.sigmoid(fake_scores) + 1e-8)
 
 

@@ -96,7 +96,8 @@ def adversarial(
         (`fgan.penalties.SAMPLE_AT`).
     project: brings the critic's parameters back into the constraint set after each update.
     distance: the estimate of the distance, from the mean critic loss before the penalty.
-    generator_sees_real: whether `generator_loss` uses the real scores (relativistic losses do).
+    generator_sees_real: whether `generator_loss` uses the real scores (relativistic losses do);
+        without it they are NaN.
     update: "alternating", or "simultaneous": both players from the gradients at one state.
     autocast: `torch.bfloat16` runs both networks under `torch.autocast`, their backward passes too.
         Parameters, moments, losses, input gradients and their norms stay in float32.
@@ -106,9 +107,14 @@ def adversarial(
     gradient is that of one sample's score, which BatchNorm makes a function of the whole batch
     (Gulrajani et al. 2017, arXiv 1704.00028, section 4).
     """
+    checks.check_optimizers(
+        generator_optimizer=generator_optimizer, critic_optimizer=critic_optimizer
+    )
     checks.check_game(n_critic, penalty_weight, sample_at, ema_decay, update, autocast)
     latent_size = checks.latent_dim_of(generator, latent_dim)
-    if penalty is not None:
+    if penalty is None:
+        checks.check_unpenalised(penalty_weight, sample_at)
+    else:
         checks.check_penalised(critic)
     # Without a penalty a critic may mix samples: then real and fake do not share a pass.
     together = penalty is not None or is_per_sample(critic)
@@ -209,6 +215,8 @@ def adversarial(
     ) -> tuple[GANState, GeneratorInfo]:
         params, buffers, opt_state = state.generator
         conditions = () if condition is None else (condition,)
+        if generator_sees_real and real is None:
+            raise ValueError("this generator's loss uses the real scores: give real samples too")
 
         def critic_at(x: Tensor) -> Tensor:
             # A learning critic's mode, but what it would write into its buffers is not kept.
@@ -217,7 +225,9 @@ def adversarial(
         def objective(params: Tensors) -> tuple[Tensor, Tensors]:
             fake, new_buffers = generate_with(params, buffers, latent, *conditions)
             fake_scores = critic_at(fake)
-            real_scores = critic_at(real) if real is not None else fake_scores
+            # A loss that uses what nobody gave is to be seen.
+            unknown = torch.full_like(fake_scores, torch.nan)
+            real_scores = unknown if real is None else critic_at(real)
             return generator_loss(real_scores, fake_scores).mean(), new_buffers
 
         gradients, (loss, new_buffers) = grad_and_value(objective, has_aux=True)(params)

@@ -1,5 +1,6 @@
 """A run's state on disk: whole or not at all, and loaded without running anyone's code."""
 
+import io
 import os
 from pathlib import Path
 from typing import TypeVar
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor
 
 from fgan import tree
+from fgan.files import replacing
 
 _FORMAT = "fgan state 2"
 State = TypeVar("State")
@@ -24,15 +26,12 @@ def save(path: str | Path, state: object) -> None:
     go to a temporary file beside it, reach the disk, and take the name in one step.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            torch.save({"format": _FORMAT, "leaves": tree.named_leaves(state)}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    content = io.BytesIO()  # torch.save turns a full disk into errors of its own
+    torch.save({"format": _FORMAT, "leaves": tree.named_leaves(state)}, content)
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        file.write(content.getbuffer())
+        file.flush()
+        os.fsync(file.fileno())
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)  # the new name is in the folder, which has to reach the disk as well

@@ -4,10 +4,13 @@ All of it is about shapes and settings, never about values, so a compiled step c
 is traced, and then pays nothing.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from fgan.network import ALTERNATIVES, mixing_layers
+from fgan.optim import Optimizer
 from fgan.penalties import SAMPLE_AT
 from fgan.types import Batch, Noise, Updates
 
@@ -65,8 +68,11 @@ def check_round(batch: Batch, noise: Noise, latent_dim: int) -> int:
                 f"{name} ends with [B, latent_dim] = {[lead[1], latent_dim]}, and it is "
                 f"{list(latent.shape)}"
             )
-    if lead[0] < 1:
-        raise ValueError("a round needs at least one critic update, and batch.real holds none")
+    if min(lead) < 1:
+        raise ValueError(
+            "a round needs at least one critic update of at least one sample, and batch.real "
+            f"begins with [n_critic, B] = {list(lead)}"
+        )
     return lead[0]
 
 
@@ -79,6 +85,19 @@ def latent_dim_of(generator: nn.Module, given: int | None) -> int:
     if not isinstance(latent_dim, int) or latent_dim < 1:
         raise ValueError(f"latent_dim is a whole number from 1, and {latent_dim!r} was given")
     return latent_dim
+
+
+def check_optimizers(**optimizers: Any) -> None:
+    for name, given in optimizers.items():
+        if not isinstance(given, Optimizer):
+            raise ValueError(
+                f"{name} is a functional optimiser such as fgan.adam(1e-4), and {given!r} was given"
+            )
+
+
+def check_unpenalised(penalty_weight: float | Tensor, sample_at: str) -> None:
+    if isinstance(penalty_weight, Tensor) or (penalty_weight, sample_at) != (1.0, "interpolate"):
+        raise ValueError("penalty_weight and sample_at are of no effect without a penalty")
 
 
 def check_game(

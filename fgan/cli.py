@@ -166,7 +166,8 @@ def _greet(
 ) -> None:
     config = run.config
     kind = "conditional" if config.conditional else "unconditional"
-    console.print(f"recipe     {kind} {config.recipe}, n_critic {algorithm.n_critic}")
+    updates = "by schedule" if callable(algorithm.n_critic) else algorithm.n_critic
+    console.print(f"recipe     {kind} {config.recipe}, n_critic {updates}")
     console.print(
         f"data       {data.name}: {len(data)} samples {list(data.sample_shape)}, "
         f"{data.num_classes} classes"

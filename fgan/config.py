@@ -12,6 +12,7 @@ from torch import nn
 
 from fgan import models, recipes
 from fgan.algorithm import Algorithm
+from fgan.files import replacing
 from fgan.optim import Optimizer, adam, rmsprop
 
 RECIPES: dict[str, Callable[..., Algorithm]] = {
@@ -90,7 +91,8 @@ class Run:
             "sample_shape": self.sample_shape,
             "class_names": self.class_names,
         }
-        path.write_text(json.dumps(content, indent=2) + "\n")
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(content, indent=2) + "\n")
 
     @staticmethod
     def load(path: Path) -> "Run":

@@ -5,8 +5,9 @@ minimised. Scores are logits of any real value, and **the critic is high on real
 generator's loss depends on `fake_scores` alone unless its docstring says otherwise; it takes both
 so that all pairs have one shape.
 
-Nothing here takes a logarithm of a sigmoid: `softplus(-s) = -log sigmoid(s)` is exact where the
-sigmoid has long rounded to 0 or 1, so no epsilon has to hide a vanishing gradient.
+Nothing here takes a logarithm of a sigmoid: `softplus(-s) = -log sigmoid(s)` is right (to 2e-9, in
+torch) where the sigmoid has long rounded to 0 or 1, so no epsilon has to keep the logarithm finite
+and takes the gradient away.
 """
 
 import torch

@@ -27,7 +27,9 @@ def w_divergence(
     """mean D(real) - mean D(fake) - k E‖∇D(u)‖^p with u ~ ½Pr + ½Pg.
 
     The supremum over critics is the W-divergence (Wu et al. 2018, arXiv 1712.01026, in its mirrored
-    sign); any critic gives a lower bound.
+    sign); any critic gives a lower bound. It is finite only where u has mass all the way
+    between the two: across a gap a critic may be as steep as it likes, and what it says is no
+    distance.
     """
     at_real = w_divergence_penalty(critic, real, k, p).mean()
     at_fake = w_divergence_penalty(critic, fake, k, p).mean()

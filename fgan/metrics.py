@@ -19,6 +19,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from fgan.files import replacing
+
 Figures = Mapping[str, float]
 
 
@@ -35,7 +37,8 @@ class MetricsFile:
                         kept.append(line + "\n")
                 except (json.JSONDecodeError, KeyError):
                     continue  # a line that a crash cut short
-        path.write_text("".join(kept))
+        with replacing(path) as temporary:
+            temporary.write_text("".join(kept))
         self._file = path.open("a")
 
     def write(self, round_index: int, figures: Figures) -> None:

@@ -156,19 +156,19 @@ _PER_SAMPLE = {
 def batch_dependence(critic: Callable[[Tensor], Tensor], samples: Tensor) -> Tensor:
     """How strongly each score depends on each sample: ‖∂D_i/∂x_j‖₂ as a [B, B] matrix.
 
-    `critic` maps samples [B, ...] to scores [B]. A per-sample penalty is defined only where the
-    matrix is diagonal; BatchNorm fills all of it.
+    `critic` maps samples [B, ...] to scores [B] or [B, 1]. A per-sample penalty is defined only
+    where the matrix is diagonal; BatchNorm fills all of it.
     """
-    jacobian = jacrev(critic)(samples)  # [B, B, ...]
+    jacobian = jacrev(lambda x: critic(x).reshape(len(x)))(samples)  # [B, B, ...]
     return torch.linalg.vector_norm(jacobian.flatten(start_dim=2), dim=2)
 
 
 def check_batch_independent(critic: Callable[[Tensor], Tensor], samples: Tensor) -> None:
     """Raise ValueError where a score depends on another sample: ∂D_i/∂x_j ≠ 0 for some i ≠ j.
 
-    `critic` maps samples [B, ...] to scores [B]; B is at least 2. This is the check for layers
-    whose names tell nothing (`mixing_layers` knows BatchNorm's family); no tolerance is needed,
-    since the off-diagonal of an independent critic is exactly zero.
+    `critic` maps samples [B, ...] to scores [B] or [B, 1]; B is at least 2. This is the check for
+    layers whose names tell nothing (`mixing_layers` knows BatchNorm's family); no tolerance is
+    needed, since the off-diagonal of an independent critic is exactly zero.
     """
     if samples.ndim < 2 or samples.shape[0] < 2:
         raise ValueError(f"samples of shape [B ≥ 2, ...] are needed, got {list(samples.shape)}")

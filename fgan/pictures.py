@@ -1,7 +1,6 @@
 """Samples as pictures: images in a grid, points in the plane."""
 
 import colorsys
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from fgan.data import to_uint8
+from fgan.files import replacing
 
 _PAPER, _INK, _FAINT = (255, 255, 255), (40, 40, 40), (200, 200, 200)
 _GAP = 2  # pixels between images
@@ -87,7 +87,5 @@ def _hue(turn: float) -> tuple[int, int, int]:
 
 def _write(picture: Image.Image, path: str | Path) -> None:
     """Atomically, so that whoever watches the folder never opens half a picture."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    picture.save(temporary, format="PNG")
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        picture.save(temporary, format="PNG")

@@ -169,7 +169,8 @@ def wgan_div(
     The critic minimises D(G(z)) - D(x) + k ‖∇D(u)‖₂^p with u ~ Pu, in the mirror of the paper's
     sign; the generator minimises -D(G(z)). With Pu = ½Pr + ½Pg, the default, the penalty is
     (k/2)(‖∇D(x)‖₂^p + ‖∇D(G(z))‖₂^p): no interpolates. `sample_at` names the other choices of Pu
-    (`fgan.penalties.SAMPLE_AT`). Defaults: k 2, p 6, Adam 2e-4 (0.5, 0.999), five critic updates.
+    (`fgan.penalties.SAMPLE_AT`). Defaults: k 2, p 6, Adam 2e-4 (0.5, 0.999), five critic updates;
+    the authors' own code takes interpolates, k 10, and four.
     """
     if isinstance(k, float | int) and not k >= 0:
         raise ValueError(f"k is at least 0, and {k} was given")
@@ -215,7 +216,7 @@ def critic_warmup(
 
 
 def _updates(n_critic: Updates | None, update: str) -> Updates:
-    """Five critic updates a round, as in all three Wasserstein papers; one in simultaneous play."""
+    """Five critic updates a round for the Wasserstein recipes; one in simultaneous play."""
     if n_critic is None:
         return 1 if update == "simultaneous" else 5
     return n_critic

@@ -68,7 +68,7 @@ def train(
     data = load(data, device=device) if isinstance(data, str) else data
     if resume:
         state = checkpoint.load(out / CHECKPOINT, like=state)
-    elif any((out / name).exists() for name in (CONFIG, CHECKPOINT, METRICS)):
+    elif (out / CHECKPOINT).exists():
         raise ValueError(f"{out} holds another run: resume it, or choose another folder")
     start = int(state.round)
     if start >= rounds:
@@ -77,7 +77,10 @@ def train(
         data, batch_size, algorithm.n_critic, rounds - start, seed, device, conditional, start=start
     )
     latent, labels = fixed_samples(algorithm, data, seed, conditional, state)
-    draw_samples(algorithm, state, latent, labels, data)  # what does not fit fails here
+    # What does not fit fails here.
+    drawn = draw_samples(algorithm, state, latent, labels, data)
+    with torch.no_grad():
+        algorithm.score(state, drawn[:1], None if labels is None else labels[:1])
 
     (out / SAMPLES).mkdir(parents=True, exist_ok=True)
     if run is not None:
@@ -160,8 +163,8 @@ def _figures(info: GANInfo, done: int) -> dict[str, float]:
     for name, value in figures.items():
         if not math.isfinite(value):
             raise DivergenceError(
-                f"round {done}: {name} is {value}. The last good checkpoint is kept; try a smaller "
-                "learning rate or a stronger constraint"
+                f"round {done}: {name} is {value}. What was saved before is kept; start a run "
+                "with a smaller learning rate or a stronger constraint"
             )
     return figures
 

@@ -15,7 +15,7 @@ FLOORS = {
     2: "network penalties",
     3: "measures checks algorithm",
     4: "recipes passes programs replay compile testing",
-    5: "config checkpoint metrics pictures train",
+    5: "config files checkpoint metrics pictures train",
     6: "cli __main__",
     7: "",
 }

@@ -5,6 +5,7 @@ import torch
 
 import fgan
 from fgan import checkpoint, tree
+from fgan.files import replacing
 
 
 def algorithm(width=8, ema_decay=None):
@@ -82,3 +83,22 @@ def test_a_failed_save_keeps_the_old_file(tmp_path, monkeypatch):
         checkpoint.save(tmp_path / "c.pt", state)
     assert [path.name for path in tmp_path.iterdir()] == ["c.pt"]
     assert (tmp_path / "c.pt").read_bytes() == before
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
+    """A write that fails leaves the old content, and nothing beside it."""
+    path = tmp_path / "settings"
+    path.write_text("old")
+
+    def fail():
+        with replacing(path) as temporary:
+            temporary.write_text("ne")
+            raise OSError("the disk is full")
+
+    with pytest.raises(OSError, match="the disk is full"):
+        fail()
+    assert path.read_text() == "old"
+    with replacing(path) as temporary:
+        temporary.write_text("new")
+    assert path.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]

@@ -17,6 +17,8 @@ from networks import (
 from torch import nn
 
 import fgan
+from fgan import losses
+from fgan.algorithm import adversarial
 
 
 @pytest.mark.parametrize(
@@ -217,3 +219,47 @@ def test_a_warm_up_without_updates_is_refused(name):
     """Every count of the schedule is at least one, and the message says which is not."""
     with pytest.raises(ValueError, match=f"{name} is at least 1"):
         fgan.recipes.critic_warmup(**{name: 0})
+
+
+def test_a_loss_that_sees_real_samples_is_given_them():
+    """Relativistic pairs without them would have a gradient of exactly zero, unnoticed."""
+    pairs = losses.relativistic_critic_loss, losses.relativistic_generator_loss
+    options = dict(zip(("critic_loss", "generator_loss"), pairs, strict=True))
+    options |= dict(generator_optimizer=fgan.sgd(0.1), critic_optimizer=fgan.sgd(0.1))
+    blind, seeing = (
+        adversarial(*pair(), **options, generator_sees_real=sees) for sees in (False, True)
+    )
+    batch, noise = make_round(seeing)
+    _, info = blind.step(blind.init(), batch, noise)
+    assert info.generator_loss.isnan()
+    with pytest.raises(ValueError, match="uses the real scores"):
+        seeing.generator_update(seeing.init(), noise.generator_latent)
+    assert seeing.step(seeing.init(), batch, noise)[1].generator_grad_norm > 0
+
+
+@pytest.mark.parametrize(
+    "given", [dict(penalty_weight=10.0), dict(sample_at="real")], ids=["weight", "place"]
+)
+@pytest.mark.parametrize("name", ["gan", "wgan"])
+def test_settings_of_a_penalty_need_one(name, given):
+    """What would do nothing is not accepted silently."""
+    with pytest.raises(ValueError, match="no effect without a penalty"):
+        getattr(fgan, name)(*pair(), **given)
+
+
+def test_an_optimiser_of_another_kind_is_refused_at_once():
+    """torch.optim's hold the parameters they change."""
+    generator, critic = pair()
+    for wrong in (torch.optim.Adam(critic.parameters()), fgan.adam, 1e-3):
+        with pytest.raises(ValueError, match=r"critic_optimizer .*fgan\.adam\(1e-4\)"):
+            fgan.gan(generator, critic, critic_optimizer=wrong)
+
+
+def test_an_empty_batch_is_refused(recipe):
+    """Losses of nothing are not a number."""
+    algorithm = recipe(*pair(), n_critic=2)
+    batch, noise = make_round(algorithm)
+    none = fgan.Batch(batch.real[:, :0])
+    less = fgan.Noise(noise.critic_latent[:, :0], noise.generator_latent[:0], noise.mix[:, :0])
+    with pytest.raises(ValueError, match="at least one sample"):
+        algorithm.step(algorithm.init(), none, less)

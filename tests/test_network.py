@@ -266,6 +266,7 @@ def test_batch_dependence_is_diagonal_without_batch_norm(norm):
     assert_close(matrix, torch.diag(slope.pow(2).sum(1).sqrt()), atol=1e-14)
     assert (matrix.diagonal() > 0).all()
     check_batch_independent(critic, x)
+    assert_identical(batch_dependence(lambda x: critic(x)[:, None], x), matrix)
 
 
 def test_batch_dependence_is_full_under_batch_norm():

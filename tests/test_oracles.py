@@ -148,8 +148,8 @@ def best_w_divergence(m, k, p):
 def test_w_divergence_of_a_linear_critic(k, p):
     """Training reaches the slope and value on paper, and `w_divergence` gives that value.
 
-    The W-divergence of a translation by m is this value: Jensen's inequality on E‖∇D‖^p shows that
-    no critic along the segment does better than the linear one.
+    It is the best linear critic's. Another may do better: this is the W-divergence of a translation
+    only for u uniform along the segments, by Jensen's inequality.
     """
     real, fake = moved_apart()
     s, value = best_w_divergence(2.5, k, p)

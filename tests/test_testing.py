@@ -6,6 +6,7 @@ from torch.nn.functional import relu, softplus
 
 import fgan
 from fgan.testing import check_loss
+from fgan.testing.engine import demand_close
 
 # --- losses: (critic's, generator's), with what is claimed of them
 
@@ -96,6 +97,7 @@ WRONG_LOSSES = {
         "precision",
     ),
     "epsilon, generator": (critic, lambda r, f: -(f.sigmoid() + 1e-8).log(), "bends one way"),
+    "sure and wrong": (lambda r, f: -softplus(r) - softplus(-f), generator, "bends one way"),
     "sign swapped": (lambda r, f: r - f, lambda r, f: -f, "high on real"),
     "the paper's mirrored sign": (lambda r, f: r - f, lambda r, f: f, "high on real"),
     "generator of the other sign": (critic, lambda r, f: softplus(f), "high on real"),
@@ -171,3 +173,13 @@ def test_the_example_is_the_smallest():
         check_loss(wrong, generator)
     assert "tensor([101.]" in str(error.value)
     assert "tensor([0.]" in str(error.value)
+
+
+@pytest.mark.parametrize("got", [torch.inf, -torch.inf, torch.nan])
+def test_nothing_is_close_to_an_infinity_but_the_same_one(got):
+    """However large the other number is."""
+    got = torch.tensor([got])
+    demand_close(got, got, "itself")
+    for other in (1.0, 1e300, torch.inf * (-1 if got > 0 else 1)):
+        with pytest.raises(AssertionError, match="apart"):
+            demand_close(got, torch.tensor([other], dtype=torch.float64), "apart")

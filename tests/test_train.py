@@ -72,6 +72,29 @@ def test_a_run_that_diverges_stops_and_keeps_its_last_good_checkpoint(tmp_path):
         assert torch.tensor(list(json.loads(line).values())).isfinite().all()
 
 
+def test_a_run_that_ends_before_its_first_checkpoint_leaves_the_folder_free(tmp_path):
+    """Nothing is lost by beginning again there, with better settings."""
+    wild = game(generator_optimizer=fgan.sgd(1e38), critic_optimizer=fgan.sgd(1e38))
+    settings = {"rounds": 9, "batch_size": 8, "conditional": False, "sample_every": 9}
+    with pytest.raises(DivergenceError):
+        fgan.train(wild, points(), out=tmp_path, log_every=1, **settings)
+    again = fgan.train(game(), points(), out=tmp_path, **settings)
+    assert again.round.item() == 9
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    rounds = [json.loads(line)["round"] for line in lines]
+    assert rounds == sorted(set(rounds))
+
+
+def test_a_critic_that_does_not_fit_is_refused_before_anything_is_written(tmp_path):
+    """It is asked about one sample first."""
+    critic = fgan.models.mlp_critic((3,), hidden=(4,))
+    generator = fgan.models.mlp_generator((2,), latent_dim=3, hidden=(4,), norm="none")
+    misfit, out = fgan.gan(generator, critic), tmp_path / "run"
+    with pytest.raises(ValueError, match=r"samples \[B, 3\], got \[1, 2\]"):
+        fgan.train(misfit, points(), rounds=2, out=out, conditional=False, batch_size=8)
+    assert not out.exists()
+
+
 class InterruptedLate(Display):
     """A Ctrl-C after round 2 has begun to be written down as one of many."""
 

@@ -27,8 +27,8 @@ CASES = {
     "wgan_div": ("wgan_div", {}, div()),
     "wgan_div authors": (
         "wgan_div",
-        dict(k=10.0, p=3.0, sample_at="interpolate"),
-        div(10, 3, "interpolate"),
+        dict(k=10.0, p=6.0, sample_at="interpolate"),
+        div(10, 6, "interpolate"),
     ),
 } | {f"wgan_div {at}": ("wgan_div", dict(sample_at=at, p=2.0), div(p=2.0, at=at)) for at in POINTS}
 

@@ -83,8 +83,9 @@ def demand_close(got: Tensor, expected: Tensor, message: str, rtol: float = 1e-9
     got, expected = got.detach().double(), expected.detach().double()
     scale = 1 + torch.maximum(got.abs(), expected.abs())
     apart = ((got - expected).abs() > rtol * scale) | (got.isnan() != expected.isnan())
-    # Infinities of one sign are equal; their difference is not a number.
-    demand(not (apart & (got != expected)).any(), f"{message}: {show(got)} vs {show(expected)}")
+    # Nothing is close to an infinity but the same one.
+    apart = (apart | got.isinf() | expected.isinf()) & (got != expected)
+    demand(not apart.any(), f"{message}: {show(got)} vs {show(expected)}")
 
 
 def demand_close_trees(got: Any, expected: Any, message: str, rtol: float = 1e-7) -> None:

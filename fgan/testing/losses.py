@@ -45,9 +45,9 @@ def check_loss(
 
     Of both: shape and dtype kept, inputs and global generators untouched, finite with finite
     gradients up to scores of 3e7, sample i's loss a function of pair i alone, the gradient that of
-    the value (by central differences), float32 and float64 in agreement, the slope monotone in each
-    score (or a critic that is sure and wrong would stop learning). Both are minimised with a critic
-    that is high on real samples.
+    the value (by central differences), float32 and float64 in agreement, the critic's loss convex
+    in each score (or a critic that is sure and wrong would stop learning), the generator's slope
+    monotone. Both are minimised with a critic that is high on real samples.
 
     offset_invariant: a constant added to all scores changes neither the critic's loss nor the
         generator's gradient (Wasserstein, relativistic).
@@ -156,7 +156,7 @@ def check_loss(
         )
 
     def bends_one_way(other: float) -> None:
-        """the slope in each score is monotone: it does not vanish where the critic is sure."""
+        """every slope is monotone, and the critic's rises: it learns as long as it is wrong."""
         grid = torch.tensor(_GRID, dtype=torch.float64)
         held = torch.full_like(grid, other)
         for which, slope in [
@@ -167,10 +167,11 @@ def check_loss(
             change = slope.diff()
             noise = 1e-6 * (1 + torch.maximum(slope[1:].abs(), slope[:-1].abs()))
             up, down = change > noise, change < -noise
-            if up.any() and down.any():
+            if down.any() and (up.any() or "critic's" in which):
                 peak = int(slope.abs().argmax())
+                bend = "rises and falls" if up.any() else "falls"
                 raise InvariantError(
-                    f"the slope of {which} rises and falls: {slope[0]:.3g} at -3e7, "
+                    f"the slope of {which} {bend}: {slope[0]:.3g} at -3e7, "
                     f"{slope[peak]:.3g} at {grid[peak]:.3g}, {slope[-1]:.3g} at 3e7 (an epsilon "
                     "in a logarithm does this; pass saturating=True if it is meant to)"
                 )
