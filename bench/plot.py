@@ -37,8 +37,9 @@ def draw_rounds(source: Path) -> None:
     results = json.loads(source.read_text())["results"]
     workloads = list(dict.fromkeys(result["workload"] for result in results))
     figure, panels = plt.subplots(
-        1, len(workloads), figsize=(9, 2.8), sharey=True, layout="constrained"
+        1, len(workloads), figsize=(9, 2.8), sharey=True, layout="constrained", squeeze=False
     )
+    panels = panels[0]
     for panel, name in zip(panels, workloads, strict=True):
         chosen = [result for result in results if result["workload"] == name]
         for place, result in enumerate(chosen):

@@ -232,7 +232,9 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--batch-size", type=int, help="(default: the workload's own)")
     parser.add_argument("--autocast", action="store_true", help="networks in bfloat16")
-    parser.add_argument("--out", type=Path, help="default: bench/results/rounds-DEVICE[-bf16].json")
+    parser.add_argument(
+        "--out", type=Path, help="default: bench/results/rounds-DEVICE[-bf16][-part].json"
+    )
     options = parser.parse_args()
     console = Console(width=110)
     where = machine(options.device)
@@ -242,7 +244,11 @@ def main() -> None:
     console.print(where)
     results: list[dict[str, object]] = []
     folder = Path(__file__).parent / "results"
-    out = options.out or folder / f"rounds-{options.device}{'-bf16' * options.autocast}.json"
+    # Tables of one run belong together: a part of them does not take the place of all.
+    chosen = ("workloads", "recipes", "contestants", "batch_size")
+    is_part = any(getattr(options, name) != parser.get_default(name) for name in chosen)
+    suffix = "-bf16" * options.autocast + "-part" * is_part
+    out = options.out or folder / f"rounds-{options.device}{suffix}.json"
     out.parent.mkdir(exist_ok=True, parents=True)
     for name in options.workloads:
         for recipe in options.recipes:

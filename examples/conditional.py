@@ -42,7 +42,7 @@ class Found(NamedTuple):
     worst_class: float  # the same for the class where that is lowest
     walks_arrive: float  # walks that begin as the one digit and end as the other
     largest_step: float
-    """The longest of a walk's 20 steps, as a share of its length: 1 would be a switch."""
+    """The longest of all walks' steps, as a share of its walk's 20: 1 would be a switch."""
     walks: Tensor  # [class, latent, 21, 14, 14]
     votes: Tensor  # [2, 21], the judge's mean probability of the two ends
 
@@ -103,7 +103,7 @@ def measure(quick: bool) -> Found:
         right,
         right.float().mean(dim=1).min(),
         arrived,
-        steps.amax(-1) / steps.sum(-1),
+        (steps.amax(-1) / steps.sum(-1)).max(),
     )
     ends = torch.stack([votes[start, :, :, k].mean((0, 1)) for k in (start, start.roll(-1))])
     return Found(*(float(x.float().mean()) for x in figures), walks, ends)

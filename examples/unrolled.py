@@ -1,8 +1,9 @@
 """Unrolled GAN: a generator that looks k steps of the discriminator ahead does not collapse.
 
-G descends f(θ, ψ_k), where ψ_{i+1} is ψ_i after one more critic update against the G of now, and
-the gradient goes through all of them (Metz et al. 2017, arXiv 1611.02163, section 2). The
-update is a pure function of the state, so that is `grad` through k calls of it.
+G descends its loss against ψ_k, where ψ_{i+1} is ψ_i after one more critic update against the G of
+now, and the gradient goes through all of them (Metz et al. 2017, arXiv 1611.02163, section 2, with
+the game's value for a loss; here it is the non-saturating one). The update is a pure function of
+the state, so that is `grad` through k calls of it.
 
     python examples/unrolled.py
 """
@@ -104,8 +105,9 @@ def measure(quick: bool) -> Found:
     _, ahead, _ = found["unrolled"]
     last = len(ahead) // 4
     early = plain[len(ahead) - last : len(ahead)]
-    means = (x.mean().item() for x in (early, ahead[-last:], plain[-last:]))
-    worst = (x[-last:].mean(dim=0).min().item() for x in (plain, ahead))
+    late = plain[-(len(plain) // 4) :]
+    means = (x.mean().item() for x in (early, ahead[-last:], late))
+    worst = (x.mean(dim=0).min().item() for x in (late, ahead[-last:]))
     covered = {name: (updates, modes) for name, (updates, modes, _) in found.items()}
     samples = {name: samples for name, (_, _, samples) in found.items()}
     near = [(torch.cdist(x[-1], CENTRES).amin(-1) < 0.3) for x in samples.values()]
@@ -134,7 +136,7 @@ def draw(found: Found) -> Figure:
 def check(found: Found) -> None:
     plain, ahead, _, worst_plain, worst_ahead, *_ = found
     assert ahead > plain + 1, f"modes covered: {ahead:.1f} unrolled, {plain:.1f} plain"
-    assert worst_ahead > worst_plain, f"worst run: {worst_ahead:.1f}, plain {worst_plain:.1f}"
+    assert worst_ahead > worst_plain + 1, f"worst run: {worst_ahead:.1f}, plain {worst_plain:.1f}"
 
 
 if __name__ == "__main__":

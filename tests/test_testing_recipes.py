@@ -207,7 +207,10 @@ WRONG = {
         partial(stranger, penalty=mean_of_the_batch_penalty),
         "samples shifted|every sample heeded",
     ),
-    "critic's sign": (partial(stranger, critic_loss=mirrored, penalty=None), "high on real"),
+    "critic's sign": (
+        partial(stranger, critic_loss=mirrored, penalty=None, sample_at="interpolate"),
+        "high on real",
+    ),
     "generator's sign": (partial(stranger, generator_loss=lambda r, f: f - r), "high on real"),
     "generator's loss detached": (
         partial(stranger, generator_loss=lambda r, f: -f.detach()),
