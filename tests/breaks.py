@@ -187,6 +187,9 @@ BREAKS = {
     "autocast passes convolutions under vmap by": (
         "autocast.py", "if func in _CONVOLUTIONS:", "if False:", "network",
     ),
+    "missing real scores taken from the fakes": (
+        "algorithm.py", "unknown if real is None", "fake_scores if real is None", "errors",
+    ),
     # optimisers
     "bias correction of the mean dropped": (
         "optim.py", "step_size / (1 - torch.pow(beta1, count))", "step_size * 1", "optim",
@@ -206,6 +209,12 @@ BREAKS = {
     ),
     "donated memory not checked": (
         "compile.py", "if len(set(places)) < len(places):", "if False:", "donation",
+    ),
+    "a leaf that becomes another read when it is overwritten": (
+        "passes/moves.py", "if value is not target and", "if False and", "donation",
+    ),
+    "a refused round spends its state": (
+        "compile.py", "if writers_runs() == runs:", "if False:", "donation",
     ),
     "every term of a product taken for a bias": (
         "passes/onednn.py", " and term.meta[\"val\"].shape == node.meta[\"val\"].shape[1:]", "",
