@@ -185,7 +185,7 @@ BREAKS = {
     ),
     "autocast ignored": ("network.py", "if autocast is None:", "if True:", "network"),
     "autocast passes convolutions under vmap by": (
-        "autocast.py", "if func in _CONVOLUTIONS:", "if False:", "network",
+        "autocast.py", "if func in _CONVOLUTIONS and", "if False and", "network",
     ),
     "missing real scores taken from the fakes": (
         "algorithm.py", "unknown if real is None", "fake_scores if real is None", "errors",
