@@ -96,8 +96,7 @@ def adversarial(
         (`fgan.penalties.SAMPLE_AT`).
     project: brings the critic's parameters back into the constraint set after each update.
     distance: the estimate of the distance, from the mean critic loss before the penalty.
-    generator_sees_real: whether `generator_loss` uses the real scores (relativistic losses do);
-        without it they are NaN.
+    generator_sees_real: whether `generator_loss` uses the real scores, which are NaN otherwise.
     update: "alternating", or "simultaneous": both players from the gradients at one state.
     autocast: `torch.bfloat16` runs both networks under `torch.autocast`, their backward passes too.
         Parameters, moments, losses, input gradients and their norms stay in float32.
@@ -107,15 +106,10 @@ def adversarial(
     gradient is that of one sample's score, which BatchNorm makes a function of the whole batch
     (Gulrajani et al. 2017, arXiv 1704.00028, section 4).
     """
-    checks.check_optimizers(
-        generator_optimizer=generator_optimizer, critic_optimizer=critic_optimizer
-    )
+    checks.check_optimizers(generator_optimizer, critic_optimizer)
     checks.check_game(n_critic, penalty_weight, sample_at, ema_decay, update, autocast)
     latent_size = checks.latent_dim_of(generator, latent_dim)
-    if penalty is None:
-        checks.check_unpenalised(penalty_weight, sample_at)
-    else:
-        checks.check_penalised(critic)
+    checks.check_penalty(penalty, critic, penalty_weight, sample_at)
     # Without a penalty a critic may mix samples: then real and fake do not share a pass.
     together = penalty is not None or is_per_sample(critic)
     generate_with, score_with = (make_functional(m, autocast).apply for m in (generator, critic))
@@ -225,8 +219,7 @@ def adversarial(
         def objective(params: Tensors) -> tuple[Tensor, Tensors]:
             fake, new_buffers = generate_with(params, buffers, latent, *conditions)
             fake_scores = critic_at(fake)
-            # A loss that uses what nobody gave is to be seen.
-            unknown = torch.full_like(fake_scores, torch.nan)
+            unknown = torch.full_like(fake_scores, torch.nan)  # so that a loss that needs it shows
             real_scores = unknown if real is None else critic_at(real)
             return generator_loss(real_scores, fake_scores).mean(), new_buffers
 

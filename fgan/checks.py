@@ -4,8 +4,6 @@ All of it is about shapes and settings, never about values, so a compiled step c
 is traced, and then pays nothing.
 """
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
@@ -26,8 +24,14 @@ def as_scores(output: Tensor, samples: Tensor) -> Tensor:
     return output.reshape(size)
 
 
-def check_penalised(critic: nn.Module) -> None:
-    if mixing := mixing_layers(critic):
+def check_penalty(
+    penalty: object, critic: nn.Module, penalty_weight: float | Tensor, sample_at: str
+) -> None:
+    if penalty is None:
+        changed = isinstance(penalty_weight, Tensor) or penalty_weight != 1
+        if changed or sample_at != "interpolate":
+            raise ValueError("penalty_weight and sample_at are of no effect without a penalty")
+    elif mixing := mixing_layers(critic):
         raise ValueError(
             f"the critic's {', '.join(map(repr, mixing))} mixes the samples of a batch "
             f"(BatchNorm), and this penalty is defined per sample. {ALTERNATIVES}"
@@ -87,17 +91,13 @@ def latent_dim_of(generator: nn.Module, given: int | None) -> int:
     return latent_dim
 
 
-def check_optimizers(**optimizers: Any) -> None:
-    for name, given in optimizers.items():
+def check_optimizers(generator_optimizer: object, critic_optimizer: object) -> None:
+    for name, given in ("generator", generator_optimizer), ("critic", critic_optimizer):
         if not isinstance(given, Optimizer):
             raise ValueError(
-                f"{name} is a functional optimiser such as fgan.adam(1e-4), and {given!r} was given"
+                f"{name}_optimizer is a functional one such as fgan.adam(1e-4), and {given!r} was "
+                "given"
             )
-
-
-def check_unpenalised(penalty_weight: float | Tensor, sample_at: str) -> None:
-    if isinstance(penalty_weight, Tensor) or (penalty_weight, sample_at) != (1.0, "interpolate"):
-        raise ValueError("penalty_weight and sample_at are of no effect without a penalty")
 
 
 def check_game(
