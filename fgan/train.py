@@ -80,7 +80,7 @@ def train(
     # What does not fit fails here.
     drawn = draw_samples(algorithm, state, latent, labels, data)
     with torch.no_grad():
-        algorithm.score(state, drawn[:1], None if labels is None else labels[:1])
+        algorithm.score(state, drawn, labels)
 
     (out / SAMPLES).mkdir(parents=True, exist_ok=True)
     if run is not None:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 from torch.nn.utils import parametrizations, parametrize
 
+import fgan
 from fgan.models import (
     SpectralNorm,
     conv_critic,
@@ -311,6 +312,27 @@ def test_labels_out_of_range_or_of_another_kind(kind: str) -> None:
             model(x, torch.zeros(BATCH, dtype=dtype))
     with pytest.raises(ValueError, match=r"expected labels \[4\], got \[4, 1\]"):
         model(x, torch.zeros(BATCH, 1, dtype=torch.int64))
+
+
+def test_training_refuses_labels_that_one_player_lacks() -> None:
+    """A class that only one of the players has is an error in either update, not a zero vector."""
+    few, many = (
+        {make: make("mlp", num_classes=classes) for make in (make_generator, make_critic)}
+        for classes in (CLASSES, CLASSES + 1)
+    )
+    labels = torch.tensor([0, 1, CLASSES, 2])
+    for generator, critic in (
+        (few[make_generator], many[make_critic]),
+        (many[make_generator], few[make_critic]),
+    ):
+        algorithm = fgan.wgan_gp(generator, critic)
+        state, noise = algorithm.init(), algorithm.noise(0, 0, BATCH)
+        with pytest.raises(ValueError, match="label 5 is outside the model's 5 classes"):
+            algorithm.critic_update(
+                state, samples("mlp"), labels, noise.critic_latent[0], noise.mix[0]
+            )
+        with pytest.raises(ValueError, match="label 5 is outside the model's 5 classes"):
+            algorithm.generator_update(state, noise.generator_latent, labels)
 
 
 # --- labels ---------------------------------------------------------------------------------------

@@ -85,13 +85,20 @@ def test_a_run_that_ends_before_its_first_checkpoint_leaves_the_folder_free(tmp_
     assert rounds == sorted(set(rounds))
 
 
-def test_a_critic_that_does_not_fit_is_refused_before_anything_is_written(tmp_path):
-    """It is asked about one sample first."""
-    critic = fgan.models.mlp_critic((3,), hidden=(4,))
-    generator = fgan.models.mlp_generator((2,), latent_dim=3, hidden=(4,), norm="none")
+@pytest.mark.parametrize(
+    ("size", "classes", "message"),
+    [(3, 4, r"samples \[B, 3\], got \[2000, 2\]"), (2, 3, "label 3 is outside the model's 3")],
+)
+def test_a_critic_that_does_not_fit_is_refused_before_anything_is_written(
+    size, classes, message, tmp_path
+):
+    """It is asked about generated samples of every class first."""
+    critic = fgan.models.mlp_critic((size,), classes, hidden=(4,))
+    generator = fgan.models.mlp_generator((2,), 3, num_classes=4, hidden=(4,), norm="none")
+    data = DataSet("line", points().samples, torch.arange(64) % 4, tuple("abcd"))
     misfit, out = fgan.gan(generator, critic), tmp_path / "run"
-    with pytest.raises(ValueError, match=r"samples \[B, 3\], got \[1, 2\]"):
-        fgan.train(misfit, points(), rounds=2, out=out, conditional=False, batch_size=8)
+    with pytest.raises(ValueError, match=message):
+        fgan.train(misfit, data, rounds=2, out=out, batch_size=8)
     assert not out.exists()
 
 

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from einops import rearrange, repeat
 from einops.layers.torch import Rearrange
 from torch import Tensor, nn
+from torch._C import _functorch as functorch
 from torch.nn.utils import parametrize
 from torch.nn.utils.parametrizations import weight_norm
 
@@ -116,21 +117,22 @@ def one_hot(labels: Tensor, num_classes: int, dtype: torch.dtype) -> Tensor:
     """
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
         raise ValueError(f"labels must be integers (int64), got {labels.dtype}")
-    if _is_readable(labels):
-        for label in labels[(labels < 0) | (labels >= num_classes)]:
+    readable = _readable(labels)
+    if readable is not None:
+        for label in readable[(readable < 0) | (readable >= num_classes)]:
             raise ValueError(f"label {int(label)} is outside the model's {num_classes} classes")
     classes = torch.arange(num_classes, device=labels.device)
     return (labels[..., None] == classes).to(dtype)
 
 
-def _is_readable(x: Tensor) -> bool:
-    """Whether x has values that Python may look at without a graph break or a GPU sync."""
-    return (
-        not torch.compiler.is_compiling()
-        and type(x) is Tensor
-        and x.device.type == "cpu"
-        and not torch._C._functorch.is_functorch_wrapped_tensor(x)
-    )
+def _readable(x: Tensor) -> Tensor | None:
+    """x, where Python may look at its values without a graph break or a GPU sync."""
+    if torch.compiler.is_compiling():
+        return None
+    while functorch.is_gradtrackingtensor(x):  # grad changes no value, and vmap hides many in one
+        x = functorch.get_unwrapped(x)
+    plain = type(x) is Tensor and not functorch.is_functorch_wrapped_tensor(x)
+    return x if plain and x.device.type == "cpu" else None
 
 
 def _check_shape(name: str, x: Tensor, shape: tuple[int, ...]) -> None:
