@@ -4,12 +4,12 @@ import json
 import math
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -18,6 +18,7 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 from fgan.files import replacing
 
@@ -51,10 +52,20 @@ class MetricsFile:
         self._file.close()
 
 
+class _Lines(Progress):
+    """A progress line, and one of figures below it: 80 columns do not hold both."""
+
+    figures = Text()
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield from super().get_renderables()
+        yield self.figures
+
+
 class Display:
     """Progress, time left, rounds per second and the running losses.
 
-    A live line on a terminal; elsewhere a plain line at most every two seconds.
+    Two live lines on a terminal; elsewhere a plain line at most every two seconds.
     """
 
     _QUIET = 2.0  # seconds between plain lines
@@ -63,19 +74,16 @@ class Display:
         self._console = console or Console(file=sys.stdout)
         self._rounds, self._start = rounds, start
         self._began = self._spoke = time.monotonic()
-        self._progress = Progress(
+        self._progress = _Lines(
             SpinnerColumn(),
             MofNCompleteColumn(),
             BarColumn(bar_width=24),
             TextColumn("{task.fields[speed]}"),
             TimeRemainingColumn(compact=True),
-            TextColumn("{task.fields[figures]}"),
             console=self._console,
             disable=not self._console.is_terminal,
         )
-        self._task = self._progress.add_task(
-            "", total=rounds, completed=start, speed="", figures=""
-        )
+        self._task = self._progress.add_task("", total=rounds, completed=start, speed="")
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -104,7 +112,7 @@ class Display:
                 ("penalty", "penalty"),
             )
         )
-        self._progress.update(self._task, figures=summary)
+        self._progress.figures = Text("  " + summary, no_wrap=True, overflow="ellipsis")
         now = time.monotonic()
         quiet = now - self._spoke < self._QUIET and done != self._rounds
         if not self._console.is_terminal and not quiet:

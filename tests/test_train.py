@@ -167,13 +167,14 @@ def test_the_display_is_plain_without_a_terminal():
 
 
 def test_the_display_is_live_on_a_terminal():
-    """On a terminal, the count, the speed and the losses are redrawn in place."""
+    """On a terminal, the count, the speed and the losses are redrawn, all within 80 columns."""
     sink = io.StringIO()
-    figures = dict.fromkeys(("critic_loss", "generator_loss", "distance", "penalty"), 1.5)
-    with Display(4, start=1, console=Console(file=sink, force_terminal=True, width=140)) as display:
-        display.advance(3)
-        display.show(3, figures)
-    for piece in ("3/4", "rounds/s", "distance 1.500", "\x1b"):
+    figures = dict.fromkeys(("critic_loss", "generator_loss", "distance", "penalty"), -12.5)
+    console = Console(file=sink, force_terminal=True, width=80)
+    with Display(10_000, start=1, console=console) as display:
+        display.advance(3000)
+        display.show(3000, figures)
+    for piece in (" 3000/10000", "rounds/s", "critic -12.500", "penalty -12.500", "\x1b"):
         assert piece in sink.getvalue()
 
 
