@@ -54,7 +54,7 @@ def train_command(
     target = _device(device)
     config = _resumed(out, given) if resume else Config(**given)
     out = out or Path("runs") / f"{config.recipe}-{config.data.replace(':', '-').replace('/', '-')}"
-    data = load(config.data, data_root, target)
+    data = load(config.data, data_root, target, config.image_size)
     run = Run(config, data.sample_shape, data.class_names)
     algorithm = run.build(target)
     if target.type == "cuda" if compile is None else compile:
@@ -187,6 +187,7 @@ def _parser() -> argparse.ArgumentParser:
     defaults = Config()
     add("recipe", nargs="?", metavar="RECIPE", help=f"{', '.join(RECIPES)} (default: wgan-gp)")
     add("--data", metavar="NAME", help=f"{', '.join(NAMES)} (default: {defaults.data})")
+    add("--image-size", type=int, metavar="S", help="folder:PATH: the middle squares, resized")
     add("--data-root", type=Path, metavar="DIR", help="where real data sets lie, or go")
     add("--rounds", type=int, metavar="N", help=f"in total (default: {defaults.rounds})")
     add("--batch-size", type=int, metavar="B", help=f"(default: {defaults.batch_size})")

@@ -41,6 +41,7 @@ class Config:
 
     recipe: str = "wgan-gp"
     data: str = "glyphs"
+    image_size: int | None = None
     conditional: bool = True
     rounds: int = 500
     batch_size: int = 64

@@ -109,6 +109,20 @@ def test_a_resumed_run_equals_an_uninterrupted_one(recipe, tmp_path):
         assert (whole / file).read_bytes() == (parts / file).read_bytes()
 
 
+def test_a_folder_of_images_of_several_sizes(tmp_path, capsys):
+    """The error names --image-size; with it the run trains, and a resumed one knows it."""
+    for name, size in (("a/1.png", (30, 20)), ("b/2.png", (9, 12))):
+        (tmp_path / "images" / name).parent.mkdir(parents=True)
+        Image.new("L", size, 200).save(tmp_path / "images" / name)
+    data, out = f"folder:{tmp_path / 'images'}", tmp_path / "run"
+    given = ("train", *TINY, "--data", data, "--rounds", 1, "--out", out)
+    assert run(*given) == 2
+    assert "--image-size" in capsys.readouterr().err
+    assert run(*given, "--image-size", 8) == 0
+    assert run("train", "--resume", "--rounds", 2, "--out", out) == 0
+    assert json.loads((out / "config.json").read_text())["sample_shape"] == [1, 8, 8]
+
+
 def test_figures_beyond_the_checkpoint_are_dropped_on_resume(tmp_path):
     """A crash after a checkpoint leaves no round in the log twice, nor half a line."""
     out = tmp_path / "run"
@@ -151,6 +165,7 @@ def test_ctrl_c_saves_and_ends_cleanly(tmp_path):
         (["train", "wgan-xy"], "unknown recipe 'wgan-xy'"),
         (["train", "--data", "nothing"], "unknown data set 'nothing'"),
         (["train", "--data", "folder:/nowhere"], "/nowhere"),
+        (["train", "--image-size", "32"], "image_size is for folder:PATH alone"),
         (["train", "--batch-size", "0"], "batch_size is at least 1"),
         (["train", "--n-critic", "0"], "n_critic"),
         (["train", "--rounds", "-1"], "rounds is at least 1"),

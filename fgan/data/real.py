@@ -86,7 +86,7 @@ def folder(path: Path, image_size: int | None) -> tuple[Tensor, Tensor, tuple[st
         if image.shape[1:] != images[0].shape[1:]:
             raise DataError(
                 f"{file} is {_size(image)} pixels, but {paths[0]} is {_size(images[0])}: all must "
-                f"have one size; load(..., image_size=64), say, crops and resizes them"
+                f"have one size; image_size=64, say (--image-size 64), crops and resizes them"
             )
     channels = max(image.shape[0] for image in images)
     samples = torch.stack([image.expand(channels, -1, -1) for image in images])
