@@ -76,7 +76,7 @@ def draw_growth(source: Path) -> None:
     for panel, what in zip(panels, sweeps, strict=True):
         chosen = [row for row in rows if row["what"] == what]
         values = [row["value"] for row in chosen]
-        for way in ("imperative", "fgan.compile"):
+        for way in ("imperative", "torch.compile", "fgan.compile"):
             times = [row[way] for row in chosen]
             panel.loglog(values, times, "o-", color=COLORS[way], label=way)
         panel.set_xticks(values, values)
