@@ -187,6 +187,9 @@ BREAKS = {
     "autocast passes convolutions under vmap by": (
         "autocast.py", "if func in _CONVOLUTIONS and", "if False and", "network",
     ),
+    "labels not looked at under grad": (
+        "models/layers.py", "while functorch.is_gradtrackingtensor(x):", "while False:", "models",
+    ),
     "missing real scores taken from the fakes": (
         "algorithm.py", "unknown if real is None", "fake_scores if real is None", "errors",
     ),
@@ -215,6 +218,9 @@ BREAKS = {
     ),
     "a refused round spends its state": (
         "compile.py", "if writers_runs() == runs:", "if False:", "donation",
+    ),
+    "scaled products parted from their terms": (
+        "passes/biases.py", "if node.kwargs or", "if", "biases",
     ),
     "every term of a product taken for a bias": (
         "passes/onednn.py", " and term.meta[\"val\"].shape == node.meta[\"val\"].shape[1:]", "",

@@ -4,13 +4,12 @@ import shutil
 
 import pytest
 import torch
-from torch.fx.experimental.proxy_tensor import make_fx
+from tracing import aten, count, rewritten
 
 from fgan.passes import Rewrite
 from fgan.passes.onednn import by_onednn
 from fgan.programs import Program, inductor
 
-aten = torch.ops.aten
 LINEAR = torch.ops.fgan.linear.default
 
 pytestmark = pytest.mark.skipif(
@@ -48,23 +47,15 @@ THEIRS = {
 }
 
 
-def handed_over(function, *inputs):
+def handed_over(function):
     """The traced function after the pass."""
-    traced = make_fx(function, tracing_mode="fake")(*inputs)
-    Rewrite(by_onednn)(traced.graph)
-    traced.recompile()
-    return traced
-
-
-def count(traced, *targets):
-    """How many nodes of a graph call one of the targets."""
-    return sum(node.target in targets for node in traced.graph.nodes)
+    return rewritten(function, A, B, C, passes=[Rewrite(by_onednn)])
 
 
 @pytest.mark.parametrize("name", list(OURS))
 def test_a_product_is_handed_over(name):
     """One product of ours instead of one of torch's, and its value in float64."""
-    traced = handed_over(OURS[name], A, B, C)
+    traced = handed_over(OURS[name])
     assert count(traced, LINEAR) == 1
     assert count(traced, aten.mm.default, aten.addmm.default) == 0
     expected = OURS[name](A.double(), B.double(), C.double())
@@ -74,7 +65,7 @@ def test_a_product_is_handed_over(name):
 @pytest.mark.parametrize("name", list(THEIRS))
 def test_other_products_stay(name):
     """Small products, those with vectors, scaled ones and other types are torch's own."""
-    traced = handed_over(THEIRS[name], A, B, C)
+    traced = handed_over(THEIRS[name])
     assert count(traced, LINEAR) == 0
     assert torch.equal(traced(A, B, C), THEIRS[name](A, B, C))
 
