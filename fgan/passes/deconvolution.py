@@ -43,28 +43,30 @@ def transposed_convolution(
     through = rows @ weight.permute(0, 2, 3, 1).reshape(channels, -1)  # all pixels, all taps
     through = through.reshape(batch, *image, *taps, out_channels)
     places = [-(-extent // step) for extent, step in zip(size, stride, strict=True)]
-    phases = []
-    for phase in product(*map(range, stride)):
-        first = [(y + p) % s for y, p, s in zip(phase, padding, stride, strict=True)]
+
+    def phase(*at: int) -> Tensor:
+        """[B, O, *places]: the pixels at these places modulo the stride."""
+        first = [(y + p) % s for y, p, s in zip(at, padding, stride, strict=True)]
         parts = []
         for tap in product(*map(range, first, taps, stride)):
             offsets = [
-                (t - y - p) // s for t, y, p, s in zip(tap, phase, padding, stride, strict=True)
+                (t - y - p) // s for t, y, p, s in zip(tap, at, padding, stride, strict=True)
             ]
             # Else all of it falls outside.
             if all(-i < o < n for i, o, n in zip(image, offsets, places, strict=True)):
-                parts.append(_placed(through[:, :, :, tap[0], tap[1]], offsets, places))
-        parts = parts or [x.new_zeros(batch, *places, out_channels)]
-        phases.append(reduce(operator.add, parts))
-    grid = torch.stack(phases, dim=3).unflatten(3, tuple(stride))  # [B, Y, X, y, x, O]
-    whole = grid.permute(0, 5, 1, 3, 2, 4).flatten(4, 5).flatten(2, 3)
+                part = through[:, :, :, tap[0], tap[1]].permute(0, 3, 1, 2)
+                parts.append(_placed(part, offsets, places))
+        return reduce(operator.add, parts or [x.new_zeros(batch, out_channels, *places)])
+
+    rows_of = [torch.stack([phase(y, x) for x in range(stride[1])], 4) for y in range(stride[0])]
+    whole = torch.stack(rows_of, 3).flatten(4, 5).flatten(2, 3)
     return whole[:, :, : size[0], : size[1]]
 
 
 def _placed(part: Tensor, offsets: Sequence[int], places: Sequence[int]) -> Tensor:
-    """`[B, H, W, O]` -> `[B, *places, O]`, moved by the offsets: cut off, or zeros around it."""
-    margins = [0, 0]
-    for offset, place, extent in reversed([*zip(offsets, places, part.shape[1:3], strict=True)]):
+    """`[B, O, H, W]` -> `[B, O, *places]`, moved by the offsets: cut off, or zeros around it."""
+    margins: list[int] = []
+    for offset, place, extent in reversed([*zip(offsets, places, part.shape[2:], strict=True)]):
         margins += [offset, place - offset - extent]
     return pad(part, margins)
 
