@@ -12,6 +12,7 @@ from torch._inductor.custom_graph_pass import CustomGraphPass
 from torch.fx import Graph
 
 from fgan.passes.deconvolution import by_products
+from fgan.passes.flattened import store_in_order
 from fgan.passes.interpolates import mix_layers
 from fgan.passes.nodes import written_in
 from fgan.passes.products import join_batches, join_rows, join_sums
@@ -31,6 +32,7 @@ PASSES = (
     join_sums,
     name_weight_gradients,
     by_products,
+    store_in_order,
     keep_scalars,
 )
 """In order: share_rows looks for what drop_zeros leaves, mix_layers for layers not yet joined,
