@@ -17,7 +17,7 @@ def store_in_order(graph: Graph) -> None:
         if node.target not in RESHAPING:
             continue
         source = node.args[0]
-        computed = source.op == "call_function" and torch.Tag.pointwise in source.target.tags
+        computed = torch.Tag.pointwise in getattr(source.target, "tags", ())
         have, want = source.meta["val"], node.meta["val"]
         flat = have.ndim > want.ndim == 2 and have.shape[0] == want.shape[0]
         if computed and flat and have.device.type == "cpu":
