@@ -10,14 +10,13 @@ updates, and changes one of the four at a time; the imperative round, `torch.com
 import argparse
 import json
 import statistics
-import time
 from pathlib import Path
 
 import torch
 from imperative import imperative_step
 from rich.console import Console
 from rich.table import Table
-from rounds import WARM_UP, Play, functional, machine, synchronize
+from rounds import Play, functional, in_turn, machine
 from workloads import Workload
 
 import fgan
@@ -64,15 +63,7 @@ def measure(work: Workload, device: str, rounds: int) -> dict[str, float]:
     """Median milliseconds of every way, round by round in turn."""
     torch.compiler.reset()  # what it has compiled before takes time at every call
     ways, batch, noise = contestants(work, device)
-    times: dict[str, list[float]] = {way: [] for way in WAYS}
-    for index in range(WARM_UP + rounds):
-        for way in WAYS:
-            synchronize(device)
-            begin = time.perf_counter()
-            ways[way](batch, noise)
-            synchronize(device)
-            if index >= WARM_UP:
-                times[way].append(1e3 * (time.perf_counter() - begin))
+    times = in_turn(ways, batch, [noise], rounds, device)
     return {way: statistics.median(measured) for way, measured in times.items()}
 
 

@@ -109,6 +109,22 @@ def functional(algorithm: fgan.Algorithm) -> Play:
     return play
 
 
+def in_turn(
+    ways: dict[str, Play], batch: fgan.Batch, noises: list[fgan.Noise], rounds: int, device: str
+) -> dict[str, list[float]]:
+    """Milliseconds of every way's rounds, one of each and again, after the warm-up."""
+    times: dict[str, list[float]] = {way: [] for way in ways}
+    for index in range(rounds + WARM_UP):
+        for way, play in ways.items():
+            synchronize(device)
+            begin = time.perf_counter()
+            play(batch, noises[index % len(noises)])
+            synchronize(device)
+            if index >= WARM_UP:
+                times[way].append(1e3 * (time.perf_counter() - begin))
+    return times
+
+
 def measure(
     recipe: str,
     name: str,
@@ -142,17 +158,8 @@ def measure(
             torch.tensor(found), expected, rtol=rtol, atol=atol, msg=lambda m, w=way: f"{w}: {m}"
         )
 
-    times: dict[str, list[float]] = {way: [] for way in ways}
-    for index in range(rounds + WARM_UP):
-        for way, play in ways.items():
-            synchronize(device)
-            begin = time.perf_counter()
-            play(batch, noises[index % len(noises)])
-            synchronize(device)
-            if index >= WARM_UP:
-                times[way].append(1e3 * (time.perf_counter() - begin))
     rows = {}
-    for way, values in times.items():
+    for way, values in in_turn(ways, batch, noises, rounds, device).items():
         low, middle, high = statistics.quantiles(values, n=4) if len(values) > 1 else values * 3
         rows[way] = {"median_ms": middle, "quartiles_ms": [low, high], "first_s": first_call[way]}
     flops = flops_of_round(drawer, work)

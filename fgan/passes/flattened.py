@@ -8,7 +8,7 @@ image that stores it in the order it will be read in turns tiles of it over in r
 import torch
 from torch.fx import Graph
 
-from fgan.passes.nodes import RESHAPING
+from fgan.passes.nodes import RESHAPING, store
 
 
 def store_in_order(graph: Graph) -> None:
@@ -21,4 +21,4 @@ def store_in_order(graph: Graph) -> None:
         have, want = source.meta["val"], node.meta["val"]
         flat = have.ndim > want.ndim == 2 and have.shape[0] == want.shape[0]
         if computed and flat and have.device.type == "cpu":
-            source.meta["inductor_realize_to_strides"] = True
+            store(source)

@@ -42,6 +42,11 @@ def hashable(argument: Any) -> Any:
     return type(argument), repr(argument) if isinstance(argument, float) else argument
 
 
+def store(node: Node) -> None:
+    """Have the compiler store this value, in the order of its axes, for whoever reads it."""
+    node.meta["inductor_realize_to_strides"] = True
+
+
 def goes_out(node: Node) -> bool:
     """Whether the caller gets this value, or a view of it.
 

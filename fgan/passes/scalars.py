@@ -3,6 +3,8 @@
 import torch
 from torch.fx import Graph, Node
 
+from fgan.passes.nodes import store
+
 
 def keep_scalars(graph: Graph) -> None:
     """Mark computed 0-d values that several tensors meet, so that the compiler stores them.
@@ -13,7 +15,7 @@ def keep_scalars(graph: Graph) -> None:
         if node.op == "call_function" and node.all_input_nodes and _rank(node) == 0:
             met = [user for user in node.users if (_rank(user) or 0) > 0]
             if len(met) > 1:
-                node.meta["inductor_realize_to_strides"] = True
+                store(node)
 
 
 def _rank(node: Node) -> int | None:
