@@ -116,6 +116,11 @@ def inductor(graph: GraphModule, inputs: list[Tensor]) -> Lowered:
     from fgan.passes import Rewrite
     from fgan.passes.moves import read_first
 
+    # Some decompositions stride their results otherwise than the operations that were traced, that
+    # of a concatenation, say: what was a view may have to be a copy.
+    for node in graph.graph.find_nodes(op="call_function", target=torch.ops.aten.view.default):
+        node.target = torch.ops.aten.reshape.default
+    graph.recompile()
     kinds = {tensor.device.type for tensor in inputs}
     options, last = {}, [read_first]
     if kinds == {"cpu"}:

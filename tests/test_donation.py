@@ -354,3 +354,14 @@ def test_inductor_runs_the_whole_round():
     algorithm = fgan.wgan_gp(*pair(), n_critic=1)
     compiled = fgan.compile(algorithm)
     assert_close(rounds(algorithm, compiled.step), rounds(algorithm, algorithm.step))
+
+
+@pytest.mark.skipif(not shutil.which("c++") and not shutil.which("g++"), reason="no C++ compiler")
+def test_inductor_takes_inputs_of_any_layout():
+    """Batch and noise whose updates are not their outermost axis in memory."""
+    algorithm = fgan.wgan_gp(*pair(), n_critic=2)
+    batch, noise = make_round(algorithm)
+    turned = [x.transpose(0, 1).contiguous().transpose(0, 1) for x in (batch.real, *noise)]
+    given = fgan.Batch(turned[0]), fgan.Noise(*turned[1:])
+    got = fgan.compile(algorithm, donate=False).step(algorithm.init(), *given)
+    assert_close(got, algorithm.step(algorithm.init(), batch, noise))
