@@ -10,6 +10,7 @@ from fgan.algorithm import Algorithm
 from fgan.compile import compile
 from fgan.network import Network, make_functional
 from fgan.optim import adam, rmsprop, sgd
+from fgan.population import population
 from fgan.recipes import gan, wgan, wgan_div, wgan_gp
 from fgan.train import train
 from fgan.types import Batch, GANInfo, GANState, Noise
@@ -30,6 +31,7 @@ __all__ = [
     "measures",
     "models",
     "penalties",
+    "population",
     "rmsprop",
     "sgd",
     "train",

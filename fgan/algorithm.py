@@ -54,15 +54,17 @@ class Algorithm(NamedTuple):
     score: Callable[..., Tensor]
     """`score(state, samples, condition=None)` -> [B]: the critic on its own, evaluation mode."""
     critic_update: Callable[..., tuple[GANState, CriticInfo]]
-    """`critic_update(state, real, condition, latent, mix, fake=None)`: one step of the critic."""
+    """`critic_update(state, real, condition, latent, mix, fake=None)`: one step of the critic. With
+    `fake` given, `latent` may be None."""
     generator_update: Callable[..., tuple[GANState, GeneratorInfo]]
     """`generator_update(state, latent, condition=None, real=None)`: one step of the generator."""
     fakes: Callable[..., Tensor]
     """`fakes(state, latent, condition=None)`: training mode, as the critic's updates see them."""
     play: Callable[..., Step]
-    """`play(critic_update, generator_update, draw=None)` -> `step`: the round, made of other
-    versions of its two parts (compiled, say, or reduced over devices). With `draw(state, latents
-    [n_critic, B, Z], conditions)` the fakes of all critic updates are drawn first."""
+    """`play(critic_update, generator_update, draw=None, check=True)` -> `step`: the round, made of
+    other versions of its two parts (compiled, say, or reduced over devices). With `draw(state,
+    latents [n_critic, B, Z], conditions)` the fakes of all critic updates are drawn first. Without
+    `check`, batch and noise may have axes of which only the parts know."""
     n_critic: Updates
     """Critic updates that `noise` is drawn for, and that data should be drawn for."""
     latent_dim: int
@@ -158,13 +160,16 @@ def adversarial(
         state: GANState,
         real: Tensor,
         condition: Tensor | None,
-        latent: Tensor,
+        latent: Tensor | None,
         mix: Tensor,
         fake: Tensor | None = None,
     ) -> tuple[GANState, CriticInfo]:
         params, buffers, opt_state = state.critic
         conditions = () if condition is None else (condition,)
-        fake = fakes(state, latent, condition) if fake is None else fake
+        if fake is None:
+            if latent is None:
+                raise ValueError("a critic update needs latents, or else the fakes themselves")
+            fake = fakes(state, latent, condition)
         checks.check_samples(real, fake)
 
         def objective(params: Tensors) -> tuple[Tensor, tuple[Any, ...]]:
@@ -238,9 +243,12 @@ def adversarial(
         critic_update: Callable[..., tuple[GANState, CriticInfo]],
         generator_update: Callable[..., tuple[GANState, GeneratorInfo]],
         draw: Callable[..., Tensor] | None = None,
+        check: bool = True,
     ) -> Step:
         def step(state: GANState, batch: Batch, noise: Noise) -> tuple[GANState, GANInfo]:
-            updates = checks.check_round(batch, noise, latent_size)
+            if check:
+                checks.check_round(batch, noise, latent_size)
+            updates = batch.real.shape[0]
             if update == "simultaneous" and updates != 1:
                 raise ValueError(
                     f"a simultaneous round has one critic update, and batch.real {updates}"

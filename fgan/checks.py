@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from fgan.network import ALTERNATIVES, mixing_layers
 from fgan.optim import Optimizer
 from fgan.penalties import SAMPLE_AT
-from fgan.types import Batch, Noise, Updates
+from fgan.types import Batch, GANState, Noise, Updates
 
 
 def as_scores(output: Tensor, samples: Tensor) -> Tensor:
@@ -50,8 +50,7 @@ def check_samples(real: Tensor, fake: Tensor) -> None:
         )
 
 
-def check_round(batch: Batch, noise: Noise, latent_dim: int) -> int:
-    """The number of critic updates in the round."""
+def check_round(batch: Batch, noise: Noise, latent_dim: int) -> None:
     lead = tuple(batch.real.shape[:2])
     for name, tensor in [
         ("noise.critic_latent", noise.critic_latent),
@@ -77,7 +76,22 @@ def check_round(batch: Batch, noise: Noise, latent_dim: int) -> int:
             "a round needs at least one critic update of at least one sample, and batch.real "
             f"begins with [n_critic, B] = {list(lead)}"
         )
-    return lead[0]
+
+
+def check_members(state: GANState, noise: Noise) -> None:
+    """Whether the noise of a population is that of as many members as its state has."""
+    members = tuple(state.round.shape)
+    given = (
+        noise.critic_latent.shape[1:-2],
+        noise.generator_latent.shape[:-2],
+        noise.mix.shape[1:-1],
+    )
+    if len(members) != 1 or any(tuple(lead) != members for lead in given):
+        raise ValueError(
+            "a population's state and noise come from its own `init(seeds)` and "
+            "`noise(seeds, ...)`, one seed a member: the state has members "
+            f"{list(members)}, and the noise {[list(lead) for lead in given]}"
+        )
 
 
 def latent_dim_of(generator: nn.Module, given: int | None) -> int:

@@ -13,12 +13,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._C._functorch import is_functorch_wrapped_tensor
+from torch._C._functorch import peek_interpreter_stack
 from torch.func import vmap
 
 from fgan import tree
 from fgan.algorithm import Algorithm
-from fgan.checks import check_round
 from fgan.programs import Backend, Program, inductor, interpreter
 from fgan.replay import Replayed
 from fgan.types import Batch, CriticInfo, GANInfo, GANState, GeneratorInfo, Noise, Player, Tensors
@@ -50,8 +49,8 @@ def compile(
     the CPU the process keeps what it frees from then on, up to some 64 MiB
     (`programs.keep_freed_memory`).
 
-    Raises ValueError for an unknown backend, and later, with donation, for a state two of whose
-    leaves share their memory.
+    Raises ValueError for an unknown backend; the step does within `vmap` or `grad`, and, with
+    donation, for a state two of whose leaves share their memory.
     """
     if isinstance(backend, str) and backend not in BACKENDS:
         raise ValueError(f"unknown backend {backend!r}: choose one of {', '.join(BACKENDS)}")
@@ -79,7 +78,7 @@ def compile(
         critic: Player, real: Tensor, condition: Tensor | None, mix: Tensor, fake: Tensor
     ) -> tuple[Player, CriticInfo]:
         state, info = algorithm.critic_update(
-            _state_of(critic=critic), real, condition, fake, mix, fake
+            _state_of(critic=critic), real, condition, None, mix, fake
         )
         return _handed_back(state.critic, critic), info
 
@@ -146,7 +145,12 @@ def compile(
         return critic_program.runs + generator_program.runs
 
     def step(state: GANState, batch: Batch, noise: Noise) -> tuple[GANState, GANInfo]:
-        check_round(batch, noise, algorithm.latent_dim)
+        if peek_interpreter_stack() is not None:  # compiled code knows nothing of it
+            raise ValueError(
+                "a compiled step cannot be called within vmap, grad and the like: gradients flow "
+                "through algorithm.step, and fgan.compile(fgan.population(algorithm)) is the "
+                "compiled step of a population"
+            )
         if not donate:
             return play(state, batch, noise)
         device = state.round.device
@@ -168,7 +172,8 @@ _NOBODY = Player({}, {}, {})
 
 def _state_of(generator: tuple[Tensors, Tensors] = ({}, {}), critic: Player = _NOBODY) -> GANState:
     """A state with just the parts that a program reads, so that it takes and copies no others."""
-    return GANState(Player(*generator, {}), critic, {}, torch.zeros((), dtype=torch.int64))
+    nothing: Any = {}
+    return GANState(Player(*generator, {}), critic, nothing, nothing)
 
 
 def _place(tensor: Tensor) -> int:
@@ -190,11 +195,6 @@ class _Spent(Tensor):
 def _claimed(state: GANState) -> GANState:
     """The same memory under new names; the old names raise from now on."""
     leaves, structure = tree.flatten(state)
-    if any(map(is_functorch_wrapped_tensor, leaves)):
-        raise ValueError(
-            "a transformed state has no memory of its own to donate: transform the step of "
-            "fgan.compile(algorithm, donate=False)"
-        )
     places = [leaf.data_ptr() for leaf in leaves if leaf.numel()]
     if len(set(places)) < len(places):
         raise ValueError(

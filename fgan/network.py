@@ -19,6 +19,7 @@ from torch.nn.utils import parametrize
 from torch.nn.utils.parametrizations import _SpectralNorm
 from torch.nn.utils.spectral_norm import SpectralNorm as SpectralNormHook
 from torch.nn.utils.weight_norm import WeightNorm as WeightNormHook
+from torch.utils._python_dispatch import _disable_current_modes
 
 from fgan.autocast import Narrow
 from fgan.types import Tensors
@@ -56,7 +57,8 @@ def make_functional(module: nn.Module, autocast: torch.dtype | None = None) -> N
     """
     _refuse_impure(module)
     # The frames' own tensors are never read, so they hold shapes alone and take no memory.
-    frames = {training: _copied(module, "meta").train(training) for training in (True, False)}
+    with _disable_current_modes():  # a recipe may be built within a trace, and no frame is of it
+        frames = {training: _copied(module, "meta").train(training) for training in (True, False)}
     name = type(module).__name__
     fewest, most = _arity(module)
 

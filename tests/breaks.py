@@ -120,9 +120,9 @@ BREAKS = {
         ROUND,
     ),
     "labels not shared by the fakes": (
-        "algorithm.py", "fake = fakes(state, latent, condition) if fake is None else fake",
-        "fake = fakes(state, latent, condition if condition is None else condition.roll(1))"
-        " if fake is None else fake", "properties_recipes",
+        "algorithm.py", "fake = fakes(state, latent, condition)",
+        "fake = fakes(state, latent, condition if condition is None else condition.roll(1))",
+        "properties_recipes",
     ),
     "generator judged under the first labels": (
         "algorithm.py", "conditions[-1],", "conditions[0],", ROUND,
@@ -272,6 +272,19 @@ BREAKS = {
     ),
     "a recording outlives its state": (
         "replay.py", "if places != self._places:", "if not self._places:", "replay",
+    ),
+    # populations
+    "every member has the first value": (
+        "population.py", "getattr(algorithm(value), part)", "getattr(single, part)", "population",
+    ),
+    "noise counted off by members": (
+        "population.py", "(x.movedim(0, 1).contiguous() for x in", "(x for x in", "population",
+    ),
+    "compiled steps run on wrappers": (
+        "compile.py", "if peek_interpreter_stack() is not None:", "if False:", "population",
+    ),
+    "views that the compiler cannot make": (
+        "programs.py", "node.target = torch.ops.aten.reshape.default", "pass", "donation",
     ),
     # measures
     "W-divergence counts its penalty twice": (

@@ -14,7 +14,7 @@ FLOORS = {
     1: "tree autocast losses optim types seeds models data",
     2: "network penalties",
     3: "measures checks algorithm",
-    4: "recipes passes programs replay compile testing",
+    4: "recipes passes programs replay population compile testing",
     5: "config files checkpoint metrics pictures train",
     6: "cli __main__",
     7: "",

@@ -182,16 +182,6 @@ def test_a_round_that_fails_when_it_has_written_spends_the_state():
         state.round.item()
 
 
-def test_a_transformed_state_has_nothing_to_donate():
-    """Populations are made of the pure form, and the donating one says so."""
-    algorithm = fgan.wgan_gp(*pair(), n_critic=2)
-    states = tree.stack([algorithm.init(), algorithm.init()])
-    step = fgan.compile(algorithm, backend="interpreter").step
-    given = make_round(algorithm)
-    with pytest.raises(ValueError, match="donate=False"):
-        torch.func.vmap(step, in_dims=(0, None, None))(states, *given)
-
-
 class Recurrent(nn.Module):
     """A generator that writes into a tensor of its own, and one with layers that vmap refuses."""
 

@@ -9,6 +9,7 @@ from networks import (
     Generator,
     Labelled,
     Plain,
+    assert_identical,
     make,
     make_batch,
     make_round,
@@ -263,3 +264,15 @@ def test_an_empty_batch_is_refused(recipe):
     less = fgan.Noise(noise.critic_latent[:, :0], noise.generator_latent[:0], noise.mix[:, :0])
     with pytest.raises(ValueError, match="at least one sample"):
         algorithm.step(algorithm.init(), none, less)
+
+
+def test_a_critic_update_needs_latents_or_fakes(recipe):
+    """Fakes made already need no latents; without either there is nothing to judge."""
+    algorithm = recipe(*pair(), n_critic=1)
+    state, (batch, noise) = algorithm.init(), make_round(algorithm)
+    given = state, batch.real[0], None
+    fake = algorithm.fakes(state, noise.critic_latent[0])
+    made = algorithm.critic_update(*given, None, noise.mix[0], fake)
+    assert_identical(made, algorithm.critic_update(*given, noise.critic_latent[0], noise.mix[0]))
+    with pytest.raises(ValueError, match="latents, or else the fakes"):
+        algorithm.critic_update(*given, None, noise.mix[0])

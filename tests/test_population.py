@@ -1,5 +1,7 @@
 """What a pure round is good for: populations, sweeps, and derivatives of training itself."""
 
+import shutil
+
 import pytest
 import torch
 from networks import assert_close, make_round, pair
@@ -25,6 +27,156 @@ def test_vmap_over_seeds_equals_separate_runs(recipe, conditional):
         noises = tree.stack([noise for _, noise in rounds])
         population, infos = vmap(algorithm.step, in_dims=axes)(population, batches, noises)
         assert_close((population, infos), tree.stack(alone))
+
+
+SEEDS = [3, 1, 4]
+
+
+def play(population, step, conditional=False, rounds=2):
+    """States and figures of a population's rounds; each state is copied before it is handed on."""
+    state, path = population.init(SEEDS), []
+    for index in range(rounds):
+        batch, _ = make_round(fgan.gan(*pair(), n_critic=2), (2,), conditional, index=index)
+        state, info = step(state, batch, population.noise(SEEDS, index, 4))
+        path.append((tree.clone(state), info))
+    return path
+
+
+def play_alone(algorithms, conditional=False, rounds=2):
+    """The same, stacked from runs of their own."""
+    states = [a.init(seed) for a, seed in zip(algorithms, SEEDS, strict=True)]
+    path = []
+    for index in range(rounds):
+        batch, _ = make_round(fgan.gan(*pair(), n_critic=2), (2,), conditional, index=index)
+        members = zip(algorithms, states, SEEDS, strict=True)
+        made = [a.step(s, batch, a.noise(seed, index, 4)) for a, s, seed in members]
+        states = [state for state, _ in made]
+        path.append(tuple(tree.stack(made)))
+    return path
+
+
+class Counting:
+    """A backend that counts the graphs and runs them as they are."""
+
+    graphs = 0
+
+    def __call__(self, graph, inputs):
+        self.graphs += 1
+        return graph
+
+
+@pytest.mark.parametrize("way", ["eager", "donated", "pure"])
+def test_a_population_is_an_algorithm(recipe, conditional, way):
+    """Each member is the run that it is alone, compiled in three programs or not at all."""
+    algorithm = recipe(*pair(conditional=conditional, norm=True), n_critic=2, ema_decay=0.9)
+    population, backend = fgan.population(algorithm), Counting()
+    step = population.step
+    if way != "eager":
+        step = fgan.compile(population, donate=way == "donated", backend=backend).step
+    assert_close(play(population, step, conditional), play_alone([algorithm] * 3, conditional))
+    assert backend.graphs == (0 if way == "eager" else 3)
+
+
+def test_a_population_in_simultaneous_play():
+    """Both players of every member move from the same state."""
+    algorithm = fgan.gan(*pair(norm=True), update="simultaneous")
+    population = fgan.population(algorithm)
+    batch, _ = make_round(algorithm)
+    noise = population.noise(SEEDS, 0, 4)
+    got = fgan.compile(population, backend="interpreter").step(population.init(SEEDS), batch, noise)
+    alone = [algorithm.step(algorithm.init(s), batch, algorithm.noise(s, 0, 4)) for s in SEEDS]
+    assert_close(got, tree.stack(alone))
+
+
+def test_members_with_a_loss_that_sees_real_samples():
+    """They see those of the last batch, as a run alone does."""
+    losses, adam = fgan.losses, fgan.adam(0.01)
+    algorithm = fgan.algorithm.adversarial(
+        *pair(norm=True), critic_loss=losses.relativistic_critic_loss,
+        generator_loss=losses.relativistic_generator_loss, generator_sees_real=True,
+        generator_optimizer=adam, critic_optimizer=adam, n_critic=2,
+    )  # fmt: skip
+    population = fgan.population(algorithm)
+    for step in (population.step, fgan.compile(population, backend="interpreter").step):
+        assert_close(play(population, step), play_alone([algorithm] * 3))
+
+
+def test_networks_of_a_population_are_usable_alone(conditional):
+    """`generate` and `score` give what each member's own do, for the same inputs."""
+    algorithm = fgan.wgan_gp(*pair(conditional=conditional, norm=True), n_critic=2, ema_decay=0.5)
+    population = fgan.population(algorithm)
+    state = play(population, population.step, conditional)[-1][0]
+    latent = algorithm.noise(0, 0, 5).generator_latent
+    given = dict(condition=torch.tensor([0, 2, 1, 1, 0])) if conditional else {}
+    samples = population.generate(state, latent, **given)
+    scores = population.score(state, samples[0], **given)
+    members = tree.unstack(state)
+    assert_close(samples, torch.stack([algorithm.generate(m, latent, **given) for m in members]))
+    assert_close(scores, torch.stack([algorithm.score(m, samples[0], **given) for m in members]))
+
+
+def test_a_population_says_what_it_was_given():
+    """Members of state and noise agree, and shapes are checked as one member sees them."""
+    algorithm = fgan.wgan_gp(*pair(), n_critic=2)
+    population = fgan.population(algorithm)
+    batch, alone = make_round(algorithm)
+    state, noise = population.init(SEEDS), population.noise(SEEDS, 0, 4)
+    for step in (population.step, fgan.compile(population, backend="interpreter").step):
+        for given in (
+            (state, batch, population.noise([1, 2], 0, 4)),
+            (state, batch, alone),
+            (algorithm.init(), batch, noise),
+        ):
+            with pytest.raises(ValueError, match=r"one seed a member: the state has members \["):
+                step(*given)
+        with pytest.raises(ValueError, match=r"\[n_critic, B\] = \[2, 3\].*\[2, 4\]"):
+            step(state, fgan.Batch(batch.real[:, :3]), noise)
+        assert_close(state, population.init(SEEDS))
+    with pytest.raises(ValueError, match="nothing to stack"):
+        population.init([])
+    with pytest.raises(ValueError, match="given to a function"):
+        fgan.population(algorithm, torch.tensor([1.0]))
+    with pytest.raises(ValueError, match="this is no population"):
+        fgan.population(lambda value: algorithm, torch.tensor(1.0))
+    for none in (None, torch.tensor([])):
+        with pytest.raises(ValueError, match="at least one member"):
+            fgan.population(lambda value: algorithm, none)
+    swept = fgan.population(lambda value: algorithm, torch.tensor([1.0, 2.0]))
+    with pytest.raises(ValueError, match="2 members need 2 seeds, and 3 were given"):
+        swept.init(SEEDS)
+
+
+@pytest.mark.parametrize("transform", ["vmap", "grad", "grad of something else"])
+@pytest.mark.parametrize("donate", [True, False], ids=["donated", "pure"])
+def test_a_compiled_step_is_not_transformed(transform, donate):
+    """Neither taken for constant nor run on wrappers; the message says what to do instead."""
+    algorithm = fgan.wgan_gp(*pair(), n_critic=2)
+    step = fgan.compile(algorithm, donate=donate, backend="interpreter").step
+    state, given = algorithm.init(), make_round(algorithm)
+
+    def loss(params):
+        generator = state.generator._replace(params=params)
+        return step(state._replace(generator=generator), *given)[1].generator_loss
+
+    transformed = {
+        "vmap": lambda: vmap(step, in_dims=(0, None, None))(tree.stack([state, state]), *given),
+        "grad": lambda: torch.func.grad(loss)(state.generator.params),
+        "grad of something else": lambda: torch.func.grad(
+            lambda x: (x**2, step(state, *given)), has_aux=True
+        )(torch.tensor(3.0)),
+    }
+    with pytest.raises(ValueError, match=r"fgan\.compile\(fgan\.population\(algorithm\)\)"):
+        transformed[transform]()
+    assert_close(state, algorithm.init())
+
+
+@pytest.mark.skipif(not shutil.which("c++") and not shutil.which("g++"), reason="no C++ compiler")
+def test_inductor_runs_a_population():
+    """Generated code for batched products, rewritten and donated to, is every member's round."""
+    algorithm = fgan.wgan_gp(*pair(), n_critic=2)
+    population = fgan.population(algorithm)
+    got = play(population, fgan.compile(population).step)
+    assert_close(got, play_alone([algorithm] * 3))
 
 
 SWEEPS = {
@@ -60,6 +212,24 @@ def test_vmapped_sweep_equals_separate_runs(name):
     alone = [run(value.item()) for value in values]
     assert_close(vmap(run)(values), tree.stack(alone))
     assert any((a != b).any() for a, b in zip(*map(tree.leaves, alone[:2]), strict=True))
+
+
+@pytest.mark.parametrize("name", list(SWEEPS))
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
+def test_a_population_sweeps_hyper_parameters(name, compiled):
+    """Each member is the run with its own value, also in programs where values are constants."""
+    players = pair(norm=True)
+
+    def build(value):
+        recipe, options = SWEEPS[name](value)
+        return recipe(*players, n_critic=2, **options)
+
+    values = torch.tensor([0.03, 0.3, 0.5], dtype=torch.float64)
+    population = fgan.population(build, values)
+    step = population.step
+    if compiled:
+        step = fgan.compile(population, backend="interpreter").step
+    assert_close(play(population, step), play_alone([build(value.item()) for value in values]))
 
 
 @pytest.mark.parametrize("name", list(SWEEPS))

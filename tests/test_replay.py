@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from networks import assert_close, assert_identical, make_round, pair
+from networks import assert_close, assert_identical, make_batch, make_round, pair
 
 import fgan
 from fgan import tree
@@ -151,6 +151,24 @@ def test_a_cuda_graph_plays_the_round(name):
         return tree.clone(state), infos
 
     assert_close(run_on_cuda(fgan.compile(algorithm).step), run_on_cuda(algorithm.step))
+
+
+@needs_cuda
+def test_a_cuda_graph_plays_a_population():
+    """The round of three members is recorded as that of one is."""
+    generator, critic = (module.cuda() for module in pair(norm=True))
+    population = fgan.population(fgan.wgan_gp(generator, critic, n_critic=2))
+    seeds = range(3)
+
+    def run_on_cuda(step):
+        states, infos = population.init(seeds), []
+        for index in range(4):
+            batch = fgan.Batch(make_batch(seed=index).real.cuda())
+            states, info = step(states, batch, population.noise(seeds, index, 4))
+            infos.append(info)
+        return tree.clone(states), infos
+
+    assert_close(run_on_cuda(fgan.compile(population).step), run_on_cuda(population.step))
 
 
 @needs_cuda
