@@ -43,7 +43,7 @@ Layer = Callable[[Any, Any, Array], tuple[Array, Any]]
 
 
 def jax_step(
-    recipe: str, generator: nn.Module, critic: nn.Module, n_critic: int, unroll: int | bool = False
+    recipe: str, generator: nn.Module, critic: nn.Module, unroll: int | bool = False
 ) -> Callable[[fgan.Batch, fgan.Noise], tuple[Array, Array]]:
     """A round as a function of its data alone: the last critic loss and the generator loss.
 
@@ -54,6 +54,36 @@ def jax_step(
     the work. Tensors go in through DLPack, without a copy where they are aligned as XLA wants them.
     Raises TypeError, with the layer, for a layer that the bench's networks do not have.
     """
+    return playing(*round_and_state(recipe, generator, critic, unroll))
+
+
+def jax_population(
+    recipe: str, pairs: list[tuple[nn.Module, nn.Module]]
+) -> Callable[[fgan.Batch, fgan.Noise], tuple[Array, Array]]:
+    """The round of all pairs at once, of one batch and noise of their own: losses [members]."""
+    rounds, states = zip(*(round_and_state(recipe, *pair) for pair in pairs), strict=True)
+    together = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
+    return playing(jax.vmap(rounds[0], in_axes=(0, None, 1, 0, 1)), together)
+
+
+def playing(round_of: Callable[..., tuple], state: Any) -> Callable[..., tuple[Array, Array]]:
+    """The round, compiled with a donated state, which it carries along."""
+    compiled = jax.jit(round_of, donate_argnums=0)
+
+    def play(batch: fgan.Batch, noise: fgan.Noise) -> tuple[Array, Array]:
+        nonlocal state
+        inputs = batch.real, noise.critic_latent, noise.generator_latent, noise.mix
+        state, losses = compiled(state, *map(jnp.from_dlpack, inputs))
+        jax.block_until_ready((state, losses))
+        return losses
+
+    return play
+
+
+def round_and_state(
+    recipe: str, generator: nn.Module, critic: nn.Module, unroll: int | bool = False
+) -> tuple[Callable[..., tuple], Any]:
+    """`round(state, real, latents, latent, mix) -> (state, losses)`, and the first state."""
     jax.config.update("jax_default_matmul_precision", "float32")
     make_fake, generator_params, statistics = translate(generator)
     score_with, critic_params, nothing = translate(critic)
@@ -78,7 +108,6 @@ def jax_step(
             params = jax.tree.map(lambda p: jnp.clip(p, -0.01, 0.01), params)
         return (params, opt_state), loss
 
-    @partial(jax.jit, donate_argnums=0)
     def round_of(state: tuple, real: Array, latents: Array, latent: Array, mix: Array) -> tuple:
         (params, statistics, opt_state), second = state
         if real.ndim == 5:
@@ -96,14 +125,7 @@ def jax_step(
         params, opt_state = descend(params, opt_state, gradients)
         return ((params, statistics, opt_state), second), (losses[-1], loss)
 
-    def play(batch: fgan.Batch, noise: fgan.Noise) -> tuple[Array, Array]:
-        nonlocal state
-        inputs = batch.real, noise.critic_latent, noise.generator_latent, noise.mix
-        state, losses = round_of(state, *map(jnp.from_dlpack, inputs))
-        jax.block_until_ready((state, losses))
-        return losses
-
-    return play
+    return round_of, state
 
 
 def gan_loss(score: Callable, params: Any, real: Array, fake: Array, mix: Array) -> Array:
