@@ -125,10 +125,11 @@ def inductor(graph: GraphModule, inputs: list[Tensor]) -> Lowered:
     options, last = {}, [read_first]
     if kinds == {"cpu"}:
         from fgan.passes.biases import part_biases
+        from fgan.passes.narrow import turn_narrow
         from fgan.passes.onednn import by_onednn
 
         options = _for_cpu()
-        last += [by_onednn, part_biases]
+        last += [by_onednn, part_biases, turn_narrow]
     elif "cuda" in kinds:
         # Kernels that do not wait for each other in one launch: a small network's have so little to
         # do that the launches take most of a round.

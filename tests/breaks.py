@@ -225,6 +225,10 @@ BREAKS = {
     "scaled products parted from their terms": (
         "passes/biases.py", "if node.kwargs or", "if", "biases",
     ),
+    "narrow products turned, and not back": (
+        "passes/narrow.py", "aten.permute.default, product, axes",
+        "aten.reshape.default, product, [*node.meta['val'].shape]", "narrow",
+    ),
     "every term of a product taken for a bias": (
         "passes/onednn.py", " and term.meta[\"val\"].shape == node.meta[\"val\"].shape[1:]", "",
         "onednn",
