@@ -109,7 +109,7 @@ def main() -> None:
     """Print the table and write it to bench/results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--members", nargs="+", type=int, default=MEMBERS)
-    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--rounds", type=int, default=60)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--out", type=Path, help="default: bench/results/population-DEVICE.json")
     options = parser.parse_args()
@@ -122,7 +122,7 @@ def main() -> None:
         results.append({"members": members} | row)
         picture.add_row(str(members), *(f"{row[way]:.2f}" if way in row else "" for way in WAYS))
     where = machine(options.device)
-    console = Console(width=130)
+    console = Console(width=150)
     console.print(where)
     console.print(picture)
     out = options.out or Path(__file__).parent / "results" / f"population-{options.device}.json"
