@@ -4,6 +4,8 @@ All of it is about shapes and settings, never about values, so a compiled step c
 is traced, and then pays nothing.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -78,20 +80,31 @@ def check_round(batch: Batch, noise: Noise, latent_dim: int) -> None:
         )
 
 
-def check_members(state: GANState, noise: Noise) -> None:
-    """Whether the noise of a population is that of as many members as its state has."""
+def check_members(state: GANState, batch: Batch, noise: Noise, latent_dim: int) -> None:
+    """`check_round` for a population, whose noise is that of as many members as its state has."""
     members = tuple(state.round.shape)
     given = (
         noise.critic_latent.shape[1:-2],
         noise.generator_latent.shape[:-2],
         noise.mix.shape[1:-1],
     )
-    if len(members) != 1 or any(tuple(lead) != members for lead in given):
+    if not members or any(tuple(lead) != members for lead in given):
         raise ValueError(
             "a population's state and noise come from its own `init(seeds)` and "
             "`noise(seeds, ...)`, one seed a member: the state has members "
             f"{list(members)}, and the noise {[list(lead) for lead in given]}"
         )
+    latents, mix = noise.critic_latent.flatten(1, -3)[:, 0], noise.mix.flatten(1, -2)[:, 0]
+    latent = noise.generator_latent.flatten(0, -3)[0]
+    check_round(batch, Noise(latents, latent, mix), latent_dim)  # as the first one sees it
+
+
+def check_seeds(seeds: object, members: int | None) -> None:
+    if not isinstance(seeds, Sequence) or isinstance(seeds, str):
+        raise ValueError(f"a population takes a sequence of seeds, one a member, not {seeds!r}")
+    if not seeds or members not in (None, len(seeds)):
+        wanted = "at least one seed" if members is None else f"as many seeds as members, {members}"
+        raise ValueError(f"a population takes {wanted}, and {len(seeds)} were given")
 
 
 def latent_dim_of(generator: nn.Module, given: int | None) -> int:

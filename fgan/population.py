@@ -15,7 +15,7 @@ from torch.func import vmap
 
 from fgan import tree
 from fgan.algorithm import Algorithm, Step
-from fgan.checks import check_members, check_round
+from fgan.checks import check_members, check_seeds
 from fgan.types import Batch, CriticInfo, GANInfo, GANState, GeneratorInfo, Noise
 
 
@@ -38,29 +38,36 @@ def population(algorithm: Algorithm | Callable[[Any], Algorithm], values: Any = 
       latent [B, Z] or sample for all, and give [members, B, ...].
 
     Every member is the run that it would be alone. `fgan.tree.unstack` takes a state apart, and
-    `fgan.tree.stack` makes one of the states of single runs. Where members see batches of their
-    own, `torch.func.vmap(algorithm.step)` is the way.
+    `fgan.tree.stack` makes one of the states of single runs. A population of populations, of values
+    by seeds, say, has two such axes. Where members see batches of their own,
+    `torch.func.vmap(algorithm.step)` is the way.
 
-    Raises ValueError for values without a common axis; `init` does for another number of seeds, and
-    `step` for noise of another number of members.
+    Raises ValueError for values that are no tensors with a common axis; `init` and `noise` do for
+    another number of seeds, and `step` for noise of another number of members.
     """
     if isinstance(algorithm, Algorithm):
         if values is not None:
             raise ValueError("values are given to a function that makes an algorithm of them")
         single, members = algorithm, None
     else:
-        each_value = [] if values is None else tree.unstack(values)
+        tensors = [leaf for leaf in tree.leaves(values) if isinstance(leaf, Tensor)]
+        if not tensors or len(tensors) < len(tree.leaves(values)):
+            raise ValueError(
+                "a function of hyper-parameters needs their values, tensors [members], and "
+                f"{values!r} was given"
+            )
+        each_value = tree.unstack(values)
         if not each_value:
-            raise ValueError("a function of hyper-parameters needs values for at least one member")
+            raise ValueError("a population has at least one member, and there is no value")
         single, members = algorithm(each_value[0]), len(each_value)
 
     def init(seeds: Sequence[int]) -> GANState:
-        if members not in (None, len(seeds)):
-            raise ValueError(f"{members} members need {members} seeds, and {len(seeds)} were given")
+        check_seeds(seeds, members)
         state: GANState = tree.stack([single.init(seed) for seed in seeds])
         return state
 
     def noise(seeds: Sequence[int], *given: Any, **options: Any) -> Noise:
+        check_seeds(seeds, members)
         drawn: Noise = tree.stack([single.noise(seed, *given, **options) for seed in seeds])
         # The updates of a round come first, for they are what is counted off.
         latents, mix = (x.movedim(0, 1).contiguous() for x in (drawn.critic_latent, drawn.mix))
@@ -120,9 +127,7 @@ def population(algorithm: Algorithm | Callable[[Any], Algorithm], values: Any = 
 
         def step(state: GANState, batch: Batch, noise: Noise) -> tuple[GANState, GANInfo]:
             if check:
-                check_members(state, noise)
-                one = Noise(noise.critic_latent[:, 0], noise.generator_latent[0], noise.mix[:, 0])
-                check_round(batch, one, single.latent_dim)
+                check_members(state, batch, noise, single.latent_dim)
             return rounds(state, batch, noise)
 
         return step

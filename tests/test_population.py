@@ -132,18 +132,51 @@ def test_a_population_says_what_it_was_given():
         with pytest.raises(ValueError, match=r"\[n_critic, B\] = \[2, 3\].*\[2, 4\]"):
             step(state, fgan.Batch(batch.real[:, :3]), noise)
         assert_close(state, population.init(SEEDS))
-    with pytest.raises(ValueError, match="nothing to stack"):
-        population.init([])
+
+
+def test_a_population_has_members():
+    """As many seeds as there are, and as many values, as tensors."""
+    algorithm = fgan.wgan_gp(*pair(), n_critic=2)
+    population = fgan.population(algorithm)
+    swept = fgan.population(lambda value: algorithm, torch.tensor([1.0, 2.0]))
+    for draw in (lambda p, seeds: p.init(seeds), lambda p, seeds: p.noise(seeds, 0, 4)):
+        with pytest.raises(ValueError, match="sequence of seeds, one a member, not 3"):
+            draw(population, 3)
+        with pytest.raises(ValueError, match="at least one seed, and 0 were"):
+            draw(population, [])
+        with pytest.raises(ValueError, match="as many seeds as members, 2, and 3 were"):
+            draw(swept, SEEDS)
     with pytest.raises(ValueError, match="given to a function"):
         fgan.population(algorithm, torch.tensor([1.0]))
-    with pytest.raises(ValueError, match="this is no population"):
-        fgan.population(lambda value: algorithm, torch.tensor(1.0))
-    for none in (None, torch.tensor([])):
-        with pytest.raises(ValueError, match="at least one member"):
-            fgan.population(lambda value: algorithm, none)
-    swept = fgan.population(lambda value: algorithm, torch.tensor([1.0, 2.0]))
-    with pytest.raises(ValueError, match="2 members need 2 seeds, and 3 were given"):
-        swept.init(SEEDS)
+    for values, message in [
+        (None, r"tensors \[members\], and None"),
+        ([1.0, 2.0], r"tensors \[members\], and \[1\.0, 2\.0\]"),
+        (torch.tensor(1.0), "this is no population"),
+        ({"rate": torch.ones(2), "weight": torch.ones(3)}, "this is no population"),
+        (torch.tensor([]), "at least one member"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            fgan.population(lambda value: algorithm, values)
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
+def test_values_by_seeds(compiled):
+    """A population of populations has both axes, and each of its runs is the run alone."""
+    players, values = pair(norm=True), torch.tensor([0.3, 3.0], dtype=torch.float64)
+
+    def recipe(weight):
+        return fgan.wgan_gp(*players, penalty_weight=weight, n_critic=2)
+
+    grid = fgan.population(lambda weight: fgan.population(recipe(weight)), values)
+    step = fgan.compile(grid, backend="interpreter").step if compiled else grid.step
+    batch, _ = make_round(recipe(1.0))
+    seeds = [SEEDS, [5, 9, 2]]
+    got = step(grid.init(seeds), batch, grid.noise(seeds, 0, 4))
+    alone = []
+    for weight, row in zip(values.tolist(), seeds, strict=True):
+        run = recipe(weight)
+        alone.append(tree.stack([run.step(run.init(s), batch, run.noise(s, 0, 4)) for s in row]))
+    assert_close(got, tree.stack(alone))
 
 
 @pytest.mark.parametrize("transform", ["vmap", "grad", "grad of something else"])
