@@ -47,8 +47,8 @@ def one_by_one(plays: list[Play]) -> Play:
 
     def play(batch: fgan.Batch, noise: fgan.Noise) -> tuple[torch.Tensor, torch.Tensor]:
         made = [
-            play(batch, fgan.Noise(noise[0][:, i], noise[1][i], noise[2][:, i]))
-            for i, play in enumerate(plays)
+            member(batch, fgan.Noise(noise[0][:, i], noise[1][i], noise[2][:, i]))
+            for i, member in enumerate(plays)
         ]
         critic, generator = zip(*made, strict=True)
         return torch.stack(critic), torch.stack(generator)

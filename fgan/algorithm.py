@@ -68,6 +68,8 @@ class Algorithm(NamedTuple):
     n_critic: Updates
     """Critic updates that `noise` is drawn for, and that data should be drawn for."""
     latent_dim: int
+    members: tuple[int | None, ...] = ()
+    """Of a population (`fgan.population`), axis by axis; None where any number will do."""
 
 
 def adversarial(

@@ -1,14 +1,16 @@
 """What must hold before a round is worth its time; each raises ValueError and says what to do.
 
-All of it is about shapes and settings, never about values, so a compiled step checks once, while it
-is traced, and then pays nothing.
+All of it is about shapes and settings, never about values, so it can be traced, and makes nothing
+wait for a device.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from fgan import tree
 from fgan.network import ALTERNATIVES, mixing_layers
 from fgan.optim import Optimizer
 from fgan.penalties import SAMPLE_AT
@@ -80,23 +82,39 @@ def check_round(batch: Batch, noise: Noise, latent_dim: int) -> None:
         )
 
 
-def check_members(state: GANState, batch: Batch, noise: Noise, latent_dim: int) -> None:
-    """`check_round` for a population, whose noise is that of as many members as its state has."""
-    members = tuple(state.round.shape)
+def check_members(
+    members: tuple[int | None, ...], state: GANState, batch: Batch, noise: Noise, latent_dim: int
+) -> None:
+    """`check_round` for a population, with as many members in state and noise as it has."""
+    lead = tuple(state.round.shape)
     given = (
         noise.critic_latent.shape[1:-2],
         noise.generator_latent.shape[:-2],
         noise.mix.shape[1:-1],
     )
-    if not members or any(tuple(lead) != members for lead in given):
+    fits = len(lead) == len(members) and all(
+        known in (None, size) for known, size in zip(members, lead, strict=True)
+    )
+    if not fits or any(tuple(other) != lead for other in given):
         raise ValueError(
             "a population's state and noise come from its own `init(seeds)` and "
-            "`noise(seeds, ...)`, one seed a member: the state has members "
-            f"{list(members)}, and the noise {[list(lead) for lead in given]}"
+            f"`noise(seeds, ...)`, one seed a member: the state has members {list(lead)}, and the "
+            f"noise {[list(other) for other in given]}"
         )
-    latents, mix = noise.critic_latent.flatten(1, -3)[:, 0], noise.mix.flatten(1, -2)[:, 0]
-    latent = noise.generator_latent.flatten(0, -3)[0]
-    check_round(batch, Noise(latents, latent, mix), latent_dim)  # as the first one sees it
+    first: Any = (0,) * len(lead)  # of the members, for whom alone the rest is
+    in_each: Any = (slice(None), *first)
+    latents, mix = noise.critic_latent[in_each], noise.mix[in_each]
+    check_round(batch, Noise(latents, noise.generator_latent[first], mix), latent_dim)
+
+
+def check_device(values: object, state: GANState) -> None:
+    """Within `vmap` a number on the CPU does not mix with tensors of another device."""
+    for value in tree.leaves(values):
+        if isinstance(value, Tensor) and value.device != state.round.device:
+            raise ValueError(
+                f"the values are on {value.device} and the state on {state.round.device}: give "
+                "fgan.population values on the device of the networks"
+            )
 
 
 def check_seeds(seeds: object, members: int | None) -> None:

@@ -45,8 +45,8 @@ def compile(
         noise, the memory of the last state, and all that a round holds on its way.
 
     The compiled step equals the eager one up to the rounding of reordered sums. It compiles at the
-    first call, and again only when shapes or autocast change; gradients do not flow through it. On
-    the CPU the process keeps what it frees from then on, up to some 64 MiB
+    first call, and again only when shapes, layouts or autocast change; gradients do not flow
+    through it. On the CPU the process keeps what it frees from then on, up to some 64 MiB
     (`programs.keep_freed_memory`).
 
     Raises ValueError for an unknown backend; the step does within `vmap` or `grad`, and, with

@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.func import vmap
 
 from fgan import tree
 from fgan.algorithm import Algorithm, Step
-from fgan.checks import check_members, check_seeds
+from fgan.checks import check_device, check_members, check_seeds
 from fgan.types import Batch, CriticInfo, GANInfo, GANState, GeneratorInfo, Noise
 
 
@@ -27,47 +28,47 @@ def population(algorithm: Algorithm | Callable[[Any], Algorithm], values: Any = 
 
         fgan.population(lambda rate: fgan.wgan(G, D, critic_optimizer=fgan.rmsprop(rate)), rates)
 
+    It is called within `vmap`: networks are built outside of it, and values are only computed with.
+
     Everything takes and gives what it does in a single run, with an axis for the members:
 
     - `init(seeds)`, one seed a member, gives a state with leaves [members, ...];
     - `noise(seeds, round_index, batch_size, ...)` gives `Noise([n_critic, members, B, Z],
       [members, B, Z], [n_critic, members, B])`;
-    - `step(state, batch, noise)`, and the parts of a round, take one batch for all, [n_critic, B,
-      ...]; their figures are [members];
+    - `step(state, batch, noise)` takes one batch for all, [n_critic, B, ...], and the parts of a
+      round a [B, ...] of it beside latents [members, B, Z]; their figures are [members];
     - `generate(state, latent, condition=None)` and `score(state, samples, condition=None)` take one
       latent [B, Z] or sample for all, and give [members, B, ...].
 
-    Every member is the run that it would be alone. `fgan.tree.unstack` takes a state apart, and
-    `fgan.tree.stack` makes one of the states of single runs. A population of populations, of values
-    by seeds, say, has two such axes. Where members see batches of their own,
-    `torch.func.vmap(algorithm.step)` is the way.
+    Every member is the run that it would be alone, up to the rounding of reordered sums.
+    `fgan.tree.unstack` takes a state apart, and `fgan.tree.stack` makes one of the states of single
+    runs. A population of populations, of values by seeds, say, has two such axes. Where members see
+    batches of their own, `torch.func.vmap(algorithm.step)` is the way.
 
-    Raises ValueError for values that are no tensors with a common axis; `init` and `noise` do for
-    another number of seeds, and `step` for noise of another number of members.
+    Raises ValueError for values that are no tensors with a common axis, and for a function that
+    does not run within `vmap`; `init` and `noise` do for another number of seeds, and `step` for a
+    state or noise of other members, and for values on another device. Layers for which `vmap` has
+    no rule, torch's own `spectral_norm` in training among them, raise RuntimeError at the first
+    round; `fgan.models` has one that works.
     """
     if isinstance(algorithm, Algorithm):
         if values is not None:
             raise ValueError("values are given to a function that makes an algorithm of them")
-        single, members = algorithm, None
+        single, runs = algorithm, None
     else:
-        tensors = [leaf for leaf in tree.leaves(values) if isinstance(leaf, Tensor)]
-        if not tensors or len(tensors) < len(tree.leaves(values)):
-            raise ValueError(
-                "a function of hyper-parameters needs their values, tensors [members], and "
-                f"{values!r} was given"
-            )
-        each_value = tree.unstack(values)
-        if not each_value:
-            raise ValueError("a population has at least one member, and there is no value")
-        single, members = algorithm(each_value[0]), len(each_value)
+        runs = _algorithms(algorithm, values)
+        single = runs[0]
+    members = (None if runs is None else len(runs), *single.members)
 
-    def init(seeds: Sequence[int]) -> GANState:
-        check_seeds(seeds, members)
-        state: GANState = tree.stack([single.init(seed) for seed in seeds])
+    def init(seeds: Sequence[Any]) -> GANState:
+        check_seeds(seeds, members[0])
+        each_run = [single] * len(seeds) if runs is None else runs
+        pairs = zip(each_run, seeds, strict=True)
+        state: GANState = tree.stack([run.init(seed) for run, seed in pairs])
         return state
 
-    def noise(seeds: Sequence[int], *given: Any, **options: Any) -> Noise:
-        check_seeds(seeds, members)
+    def noise(seeds: Sequence[Any], *given: Any, **options: Any) -> Noise:
+        check_seeds(seeds, members[0])
         drawn: Noise = tree.stack([single.noise(seed, *given, **options) for seed in seeds])
         # The updates of a round come first, for they are what is counted off.
         latents, mix = (x.movedim(0, 1).contiguous() for x in (drawn.critic_latent, drawn.mix))
@@ -122,12 +123,18 @@ def population(algorithm: Algorithm | Callable[[Any], Algorithm], values: Any = 
         made: Tensor = each("score", state, (samples, None), (condition, None))
         return made
 
-    def play(*parts: Any, check: bool = True) -> Step:
-        rounds = single.play(*parts, check=False)
+    def play(
+        critic_update: Callable[..., tuple[GANState, CriticInfo]],
+        generator_update: Callable[..., tuple[GANState, GeneratorInfo]],
+        draw: Callable[..., Tensor] | None = None,
+        check: bool = True,
+    ) -> Step:
+        rounds = single.play(critic_update, generator_update, draw, check=False)
 
         def step(state: GANState, batch: Batch, noise: Noise) -> tuple[GANState, GANInfo]:
             if check:
-                check_members(state, batch, noise, single.latent_dim)
+                check_members(members, state, batch, noise, single.latent_dim)
+                check_device(values, state)
             return rounds(state, batch, noise)
 
         return step
@@ -144,4 +151,30 @@ def population(algorithm: Algorithm | Callable[[Any], Algorithm], values: Any = 
         play=play,
         n_critic=single.n_critic,
         latent_dim=single.latent_dim,
+        members=members,
     )
+
+
+def _algorithms(recipe: Callable[[Any], Algorithm], values: Any) -> list[Algorithm]:
+    """Those of the single values, once it is clear that the recipe runs within `vmap` too."""
+    leaves = tree.leaves(values)
+    if not leaves or not all(isinstance(leaf, Tensor) for leaf in leaves):
+        raise ValueError(
+            f"a function of hyper-parameters needs their values, tensors [members], not {values!r}"
+        )
+    members = tree.unstack(values)
+    if not members:
+        raise ValueError("a population has at least one member, and there is no value")
+
+    def built(value: Any) -> Tensor:
+        recipe(value)
+        return torch.zeros(())
+
+    try:
+        vmap(built)(values)
+    except RuntimeError as error:
+        raise ValueError(
+            "the function of hyper-parameters does not run within vmap: build networks outside of "
+            f"it, and compute with the values alone, without branches ({error})"
+        ) from error
+    return [recipe(value) for value in members]

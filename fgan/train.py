@@ -61,6 +61,8 @@ def train(
             raise ValueError(f"{name} is at least 1, and {value} was given")
     if sample_every is not None and sample_every < 1:
         raise ValueError(f"sample_every is at least 1, and {sample_every} was given")
+    if algorithm.members:
+        raise ValueError("fgan.train trains one run: step a population in a loop of your own")
     every = sample_every or max(1, rounds // 10)
     out = Path(out)
     state = algorithm.init(seed)

@@ -121,11 +121,18 @@ def test_a_population_says_what_it_was_given():
     population = fgan.population(algorithm)
     batch, alone = make_round(algorithm)
     state, noise = population.init(SEEDS), population.noise(SEEDS, 0, 4)
+    grid, pairs = fgan.population(population), fgan.population(lambda v: algorithm, torch.ones(2))
+    with pytest.raises(ValueError, match="one seed a member: the state has members"):
+        grid.step(state, batch, noise)
+    with pytest.raises(ValueError, match="one seed a member: the state has members"):
+        pairs.step(state, batch, noise)
     for step in (population.step, fgan.compile(population, backend="interpreter").step):
         for given in (
             (state, batch, population.noise([1, 2], 0, 4)),
             (state, batch, alone),
             (algorithm.init(), batch, noise),
+            (algorithm.init(), batch, alone),
+            (grid.init([SEEDS]), batch, grid.noise([SEEDS], 0, 4)),
         ):
             with pytest.raises(ValueError, match=r"one seed a member: the state has members \["):
                 step(*given)
@@ -149,14 +156,75 @@ def test_a_population_has_members():
     with pytest.raises(ValueError, match="given to a function"):
         fgan.population(algorithm, torch.tensor([1.0]))
     for values, message in [
-        (None, r"tensors \[members\], and None"),
-        ([1.0, 2.0], r"tensors \[members\], and \[1\.0, 2\.0\]"),
+        (None, r"tensors \[members\], not None"),
+        ([1.0, 2.0], r"tensors \[members\], not \[1\.0, 2\.0\]"),
         (torch.tensor(1.0), "this is no population"),
         ({"rate": torch.ones(2), "weight": torch.ones(3)}, "this is no population"),
         (torch.tensor([]), "at least one member"),
     ]:
         with pytest.raises(ValueError, match=message):
             fgan.population(lambda value: algorithm, values)
+
+
+def test_each_member_begins_with_its_own_value():
+    """An optimiser that keeps its rate in its state has another one in each member."""
+
+    def stored(rate):
+        def update(gradients, opt_state, params):
+            moved = tree.map(lambda p, g: p - opt_state["rate"] * g, params, gradients)
+            return moved, opt_state
+
+        return fgan.optim.Optimizer(lambda params: {"rate": rate.clone()}, update)
+
+    players, rates = pair(), torch.tensor([0.1, 0.2, 0.4], dtype=torch.float64)
+
+    def recipe(rate):
+        return fgan.wgan_gp(*players, n_critic=2, critic_optimizer=stored(rate))
+
+    population = fgan.population(recipe, rates)
+    assert population.init(SEEDS).critic.opt_state["rate"].tolist() == rates.tolist()
+    assert_close(play(population, population.step), play_alone([recipe(rate) for rate in rates]))
+
+
+def test_a_recipe_that_does_not_run_within_vmap_is_refused_at_once():
+    """It draws parameters for each member, or asks a value which way to go."""
+    generator, critic = pair()
+
+    def drawing(weight):
+        return fgan.wgan_gp(generator, torch.nn.Linear(2, 1).double(), penalty_weight=weight)
+
+    def branching(weight):
+        return fgan.wgan_gp(generator, critic, penalty_weight=weight if weight > 1 else 1.0)
+
+    for recipe in (drawing, branching):
+        with pytest.raises(ValueError, match="does not run within vmap: build networks outside"):
+            fgan.population(recipe, torch.tensor([0.5, 2.0]))
+
+
+def test_a_population_is_not_one_run(tmp_path):
+    """`fgan.train` says so before it writes anything."""
+    population = fgan.population(fgan.wgan_gp(*pair()))
+    with pytest.raises(ValueError, match="trains one run"):
+        fgan.train(population, "rings", rounds=1, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_values_are_where_the_networks_are():
+    """Values on the CPU are refused in words, and those on the device sweep there."""
+    generator, critic = (module.cuda() for module in pair())
+
+    def recipe(rate):
+        return fgan.wgan_gp(generator, critic, n_critic=2, critic_optimizer=fgan.adam(rate))
+
+    rates = torch.tensor([0.1, 0.2, 0.4], dtype=torch.float64)
+    batch = fgan.Batch(make_round(recipe(0.1))[0].real.cuda())
+    near, far = (fgan.population(recipe, values) for values in (rates.cuda(), rates))
+    given = batch, near.noise(SEEDS, 0, 4)
+    with pytest.raises(ValueError, match="on the device of the networks"):
+        far.step(far.init(SEEDS), *given)
+    expected = near.step(near.init(SEEDS), *given)
+    assert_close(fgan.compile(near).step(near.init(SEEDS), *given), expected)
 
 
 @pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
@@ -204,12 +272,25 @@ def test_a_compiled_step_is_not_transformed(transform, donate):
 
 
 @pytest.mark.skipif(not shutil.which("c++") and not shutil.which("g++"), reason="no C++ compiler")
-def test_inductor_runs_a_population():
-    """Generated code for batched products, rewritten and donated to, is every member's round."""
-    algorithm = fgan.wgan_gp(*pair(), n_critic=2)
-    population = fgan.population(algorithm)
-    got = play(population, fgan.compile(population).step)
-    assert_close(got, play_alone([algorithm] * 3))
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
+def test_inductor_runs_a_population(dtype):
+    """Generated code, rewritten and donated to, with BatchNorm and a weight for each member."""
+    players, weights = pair(norm=True, dtype=dtype), torch.tensor([0.3, 1.0, 3.0], dtype=dtype)
+
+    def recipe(weight):
+        return fgan.wgan_gp(
+            *players, penalty_weight=weight, n_critic=2,
+            generator_optimizer=fgan.sgd(0.1), critic_optimizer=fgan.sgd(0.1),
+        )  # fmt: skip
+
+    population, runs = fgan.population(recipe, weights), [recipe(w.item()) for w in weights]
+    batch, _ = make_round(runs[0], size=600, dtype=dtype)
+    got = fgan.compile(population).step(
+        population.init(SEEDS), batch, population.noise(SEEDS, 0, 600)
+    )
+    pairs = list(zip(runs, SEEDS, strict=True))
+    alone = [run.step(run.init(seed), batch, run.noise(seed, 0, 600)) for run, seed in pairs]
+    assert_close(got, tree.stack(alone), atol=1e-5 if dtype == torch.float32 else 1e-10)
 
 
 SWEEPS = {
