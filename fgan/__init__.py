@@ -6,14 +6,13 @@ state, info = algorithm.step(state, batch, algorithm.noise(seed=0, round_index=0
 """
 
 from fgan import data, losses, measures, models, penalties, tree
-from fgan.algorithm import Algorithm
 from fgan.compile import compile
 from fgan.network import Network, make_functional
 from fgan.optim import adam, rmsprop, sgd
 from fgan.population import population
 from fgan.recipes import gan, wgan, wgan_div, wgan_gp
 from fgan.train import train
-from fgan.types import Batch, GANInfo, GANState, Noise
+from fgan.types import Algorithm, Batch, GANInfo, GANState, Noise
 
 __all__ = [
     "Algorithm",

@@ -8,7 +8,7 @@ state. Randomness comes in as data (`Noise`), so any round can be run again, alo
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,7 @@ from fgan.optim import Optimizer
 from fgan.penalties import SAMPLE_AT
 from fgan.seeds import mix_seed
 from fgan.types import (
+    Algorithm,
     Batch,
     CriticInfo,
     GANInfo,
@@ -27,49 +28,16 @@ from fgan.types import (
     GeneratorInfo,
     Noise,
     Player,
+    Step,
     Tensors,
     Updates,
     Weights,
 )
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-Step = Callable[[GANState, Batch, Noise], tuple[GANState, GANInfo]]
 
 # Keep the seeds of a run's parameters and of its rounds' noise apart.
 _PARAMETERS, _NOISE = 1, 2
-
-
-class Algorithm(NamedTuple):
-    """A GAN as pure functions."""
-
-    init: Callable[..., GANState]
-    """`init(seed=None)`: a seeded re-initialisation, or copies of the parameters that the modules
-    hold at that moment. Frozen parameters keep their values either way."""
-    step: Step
-    """One round. It makes as many critic updates as the batch has along its leading axis."""
-    noise: Callable[..., Noise]
-    """`noise(seed, round_index, batch_size, device=None, dtype=None)`, a pure function."""
-    generate: Callable[..., Tensor]
-    """`generate(state, latent, condition=None)`: evaluation mode, EMA weights where kept."""
-    score: Callable[..., Tensor]
-    """`score(state, samples, condition=None)` -> [B]: the critic on its own, evaluation mode."""
-    critic_update: Callable[..., tuple[GANState, CriticInfo]]
-    """`critic_update(state, real, condition, latent, mix, fake=None)`: one step of the critic. With
-    `fake` given, `latent` may be None."""
-    generator_update: Callable[..., tuple[GANState, GeneratorInfo]]
-    """`generator_update(state, latent, condition=None, real=None)`: one step of the generator."""
-    fakes: Callable[..., Tensor]
-    """`fakes(state, latent, condition=None)`: training mode, as the critic's updates see them."""
-    play: Callable[..., Step]
-    """`play(critic_update, generator_update, draw=None, check=True)` -> `step`: the round, made of
-    other versions of its two parts (compiled, say, or reduced over devices). With `draw(state,
-    latents [n_critic, B, Z], conditions)` the fakes of all critic updates are drawn first. Without
-    `check`, batch and noise may have axes of which only the parts know."""
-    n_critic: Updates
-    """Critic updates that `noise` is drawn for, and that data should be drawn for."""
-    latent_dim: int
-    members: tuple[int | None, ...] = ()
-    """Of a population (`fgan.population`), axis by axis; None where any number will do."""
 
 
 def adversarial(

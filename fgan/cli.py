@@ -11,13 +11,13 @@ import torch
 from rich.console import Console
 
 from fgan import checkpoint, pictures
-from fgan.algorithm import Algorithm
 from fgan.compile import compile as compiled
 from fgan.config import MODELS, RECIPES, Config, Run
 from fgan.data import NAMES, DataSet, load
 from fgan.penalties import SAMPLE_AT
 from fgan.seeds import mix_seed
 from fgan.train import CHECKPOINT, CONFIG, SAMPLES, DivergenceError, train
+from fgan.types import Algorithm
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -17,10 +17,19 @@ from torch._C._functorch import peek_interpreter_stack
 from torch.func import vmap
 
 from fgan import tree
-from fgan.algorithm import Algorithm
 from fgan.programs import Backend, Program, inductor, interpreter
 from fgan.replay import Replayed
-from fgan.types import Batch, CriticInfo, GANInfo, GANState, GeneratorInfo, Noise, Player, Tensors
+from fgan.types import (
+    Algorithm,
+    Batch,
+    CriticInfo,
+    GANInfo,
+    GANState,
+    GeneratorInfo,
+    Noise,
+    Player,
+    Tensors,
+)
 
 BACKENDS: dict[str, Backend] = {"inductor": inductor, "interpreter": interpreter}
 

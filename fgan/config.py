@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 from fgan import models, recipes
-from fgan.algorithm import Algorithm
 from fgan.files import replacing
 from fgan.optim import Optimizer, adam, rmsprop
+from fgan.types import Algorithm
 
 RECIPES: dict[str, Callable[..., Algorithm]] = {
     "gan": recipes.gan,

@@ -15,9 +15,8 @@ from torch import Tensor
 from torch.func import vmap
 
 from fgan import tree
-from fgan.algorithm import Algorithm, Step
 from fgan.checks import check_device, check_members, check_seeds
-from fgan.types import Batch, CriticInfo, GANInfo, GANState, GeneratorInfo, Noise
+from fgan.types import Algorithm, Batch, CriticInfo, GANInfo, GANState, GeneratorInfo, Noise, Step
 
 
 def population(algorithm: Algorithm | Callable[[Any], Algorithm], values: Any = None) -> Algorithm:
@@ -54,9 +53,9 @@ def population(algorithm: Algorithm | Callable[[Any], Algorithm], values: Any = 
     if isinstance(algorithm, Algorithm):
         if values is not None:
             raise ValueError("values are given to a function that makes an algorithm of them")
-        single, runs = algorithm, None
+        single, runs, build = algorithm, None, lambda value: algorithm
     else:
-        runs = _algorithms(algorithm, values)
+        runs, build = _algorithms(algorithm, values), algorithm
         single = runs[0]
     members = (None if runs is None else len(runs), *single.members)
 
@@ -77,14 +76,12 @@ def population(algorithm: Algorithm | Callable[[Any], Algorithm], values: Any = 
     def each(part: str, state: GANState, *inputs: tuple[Tensor | None, int | None]) -> Any:
         """A part of the algorithm for every member; inputs with the axis of theirs, or shared."""
         axes = [None if given is None else axis for given, axis in inputs]
-        tensors = [given for given, _ in inputs]
-        if isinstance(algorithm, Algorithm):
-            return vmap(getattr(algorithm, part), in_dims=(0, *axes))(state, *tensors)
 
         def of_one(value: Any, *given: Any) -> Any:
-            return getattr(algorithm(value), part)(*given)
+            return getattr(build(value), part)(*given)
 
-        return vmap(of_one, in_dims=(0, 0, *axes))(values, state, *tensors)
+        in_dims = (None if values is None else 0, 0, *axes)
+        return vmap(of_one, in_dims)(values, state, *(given for given, _ in inputs))
 
     def critic_update(
         state: GANState,
@@ -139,7 +136,7 @@ def population(algorithm: Algorithm | Callable[[Any], Algorithm], values: Any = 
 
         return step
 
-    return Algorithm(
+    return single._replace(
         init=init,
         step=play(critic_update, generator_update),
         noise=noise,
@@ -149,8 +146,6 @@ def population(algorithm: Algorithm | Callable[[Any], Algorithm], values: Any = 
         generator_update=generator_update,
         fakes=fakes,
         play=play,
-        n_critic=single.n_critic,
-        latent_dim=single.latent_dim,
         members=members,
     )
 

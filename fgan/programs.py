@@ -11,8 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._ops import OpOverload
-from torch.fx import GraphModule, Node
+from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from fgan import tree
@@ -116,12 +115,9 @@ def inductor(graph: GraphModule, inputs: list[Tensor]) -> Lowered:
 
     from fgan.passes import Rewrite
     from fgan.passes.moves import read_first
+    from fgan.passes.views import loosen_views
 
-    # Some decompositions stride their results otherwise than the operations that were traced, that
-    # of a concatenation, say: what was a view may have to be a copy. Not one that is written to.
-    for node in graph.graph.find_nodes(op="call_function", target=torch.ops.aten.view.default):
-        if not _is_written_to(node):
-            node.target = torch.ops.aten.reshape.default
+    loosen_views(graph.graph)
     graph.recompile()
     kinds = {tensor.device.type for tensor in inputs}
     options, last = {}, [read_first]
@@ -143,16 +139,6 @@ def inductor(graph: GraphModule, inputs: list[Tensor]) -> Lowered:
         list(inputs),
         dynamic_shapes="from_example_inputs",
         options={"config_patches": options},
-    )
-
-
-def _is_written_to(node: Node) -> bool:
-    """Whether an operation takes this to write into it."""
-    return any(
-        argument.is_write and given is node
-        for user in node.users
-        if isinstance(user.target, OpOverload)
-        for argument, given in zip(user.target._schema.arguments, user.args, strict=False)
     )
 
 

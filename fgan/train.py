@@ -12,12 +12,11 @@ import torch
 from torch import Tensor
 
 from fgan import checkpoint, pictures
-from fgan.algorithm import Algorithm
 from fgan.config import Run
 from fgan.data import DataSet, batches, load
 from fgan.metrics import Display, MetricsFile
 from fgan.seeds import mix_seed
-from fgan.types import GANInfo, GANState
+from fgan.types import Algorithm, GANInfo, GANState
 
 CONFIG, CHECKPOINT = "config.json", "checkpoint.pt"
 METRICS, SAMPLES = "metrics.jsonl", "samples"

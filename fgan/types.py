@@ -1,4 +1,4 @@
-"""What goes into a round and comes out: named tuples of tensors, which stack, vmap and compile."""
+"""What goes into a round and comes out, tuples of tensors, and what an algorithm consists of."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -89,3 +89,39 @@ class GANInfo(NamedTuple):
     fake_score: Tensor
     critic_grad_norm: Tensor
     generator_grad_norm: Tensor
+
+
+Step = Callable[[GANState, Batch, Noise], tuple[GANState, GANInfo]]
+
+
+class Algorithm(NamedTuple):
+    """A GAN as pure functions."""
+
+    init: Callable[..., GANState]
+    """`init(seed=None)`: a seeded re-initialisation, or copies of the parameters that the modules
+    hold at that moment. Frozen parameters keep their values either way."""
+    step: Step
+    """One round. It makes as many critic updates as the batch has along its leading axis."""
+    noise: Callable[..., Noise]
+    """`noise(seed, round_index, batch_size, device=None, dtype=None)`, a pure function."""
+    generate: Callable[..., Tensor]
+    """`generate(state, latent, condition=None)`: evaluation mode, EMA weights where kept."""
+    score: Callable[..., Tensor]
+    """`score(state, samples, condition=None)` -> [B]: the critic on its own, evaluation mode."""
+    critic_update: Callable[..., tuple[GANState, CriticInfo]]
+    """`critic_update(state, real, condition, latent, mix, fake=None)`: one step of the critic. With
+    `fake` given, `latent` may be None."""
+    generator_update: Callable[..., tuple[GANState, GeneratorInfo]]
+    """`generator_update(state, latent, condition=None, real=None)`: one step of the generator."""
+    fakes: Callable[..., Tensor]
+    """`fakes(state, latent, condition=None)`: training mode, as the critic's updates see them."""
+    play: Callable[..., Step]
+    """`play(critic_update, generator_update, draw=None, check=True)` -> `step`: the round, made of
+    other versions of its two parts (compiled, say, or reduced over devices). With `draw(state,
+    latents [n_critic, B, Z], conditions)` the fakes of all critic updates are drawn first. Without
+    `check`, batch and noise may have axes of which only the parts know."""
+    n_critic: Updates
+    """Critic updates that `noise` is drawn for, and that data should be drawn for."""
+    latent_dim: int
+    members: tuple[int | None, ...] = ()
+    """Of a population (`fgan.population`), axis by axis; None where any number will do."""

@@ -279,7 +279,7 @@ BREAKS = {
     ),
     # populations
     "every member has the first value": (
-        "population.py", "getattr(algorithm(value), part)", "getattr(single, part)", "population",
+        "population.py", "getattr(build(value), part)", "getattr(single, part)", "population",
     ),
     "noise counted off by members": (
         "population.py", "(x.movedim(0, 1).contiguous() for x in", "(x for x in", "population",
@@ -287,8 +287,11 @@ BREAKS = {
     "compiled steps run on wrappers": (
         "compile.py", "if peek_interpreter_stack() is not None:", "if False:", "population",
     ),
+    "a copy takes the ink": (
+        "passes/views.py", "if not _is_written_to(node):", "if node.users:", "views",
+    ),
     "views that the compiler cannot make": (
-        "programs.py", "node.target = torch.ops.aten.reshape.default", "pass", "donation",
+        "passes/views.py", "node.target = aten.reshape.default", "pass", "donation",
     ),
     # measures
     "W-divergence counts its penalty twice": (

@@ -162,6 +162,16 @@ def make_round(algorithm, shape=(2,), conditional=False, *, index=0, seed=0, siz
     return make_batch(shape, conditional, updates, size, seed=1000 * seed + index, **options), noise
 
 
+class Counting:
+    """A backend that counts the graphs and runs them as they are."""
+
+    graphs = 0
+
+    def __call__(self, graph, inputs):
+        self.graphs += 1
+        return graph
+
+
 def assert_close(got, expected, atol=1e-10, rtol=0.0):
     """Two trees agree in structure, dtype and, within the tolerance, in every leaf."""
     assert tree.same_structure(got, expected)

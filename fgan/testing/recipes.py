@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from torch.func import vmap
 
 from fgan import tree
-from fgan.algorithm import Algorithm
 from fgan.network import parameters_and_buffers
 from fgan.testing.engine import (
     InvariantError,
@@ -30,7 +29,7 @@ from fgan.testing.players import (
     LabelWriter,
 )
 from fgan.testing.strategies import make_batch
-from fgan.types import Batch, GANInfo, GANState, Noise
+from fgan.types import Algorithm, Batch, GANInfo, GANState, Noise
 
 Recipe = Callable[..., Algorithm]
 SIZE = 4
