@@ -124,10 +124,10 @@ def inductor(graph: GraphModule, inputs: list[Tensor]) -> Lowered:
     if kinds == {"cpu"}:
         from fgan.passes.biases import part_biases
         from fgan.passes.narrow import turn_narrow
-        from fgan.passes.onednn import by_onednn
+        from fgan.passes.onednn import by_onednn, is_faster
 
         options = _for_cpu()
-        last += [by_onednn, part_biases, turn_narrow]
+        last += [by_onednn] * is_faster() + [part_biases, turn_narrow]
     elif "cuda" in kinds:
         # Kernels that do not wait for each other in one launch: a small network's have so little to
         # do that the launches take most of a round.

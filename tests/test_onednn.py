@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 import torch
+from torch.fx.experimental.proxy_tensor import make_fx
 from tracing import aten, count, rewritten
 
 from fgan.passes import Rewrite
@@ -75,9 +76,24 @@ def test_a_product_has_the_shape_it_says():
     torch.library.opcheck(torch.ops.fgan.linear, (A, B.t(), C[0]), test_utils="test_faketensor")
 
 
+@pytest.mark.parametrize(
+    ("name", "handed"), [("AMD EPYC", True), ("Intel Xeon", False), (None, True)]
+)
+def test_intels_own_library_is_left_its_products(monkeypatch, name, handed):
+    """Programs go through the pass on processors of other makers, and of unknown ones."""
+    capabilities = {} if name is None else {"cpu_name": name}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: True)
+    monkeypatch.setattr("torch._inductor.standalone_compile", lambda *_, options, **__: options)
+    options = inductor(make_fx(torch.mm)(A, B), [A, B])
+    passes, _ = options["config_patches"]["post_grad_custom_post_pass"].uuid()
+    assert ("by_onednn" in passes) is handed
+
+
 @pytest.mark.skipif(not shutil.which("c++") and not shutil.which("g++"), reason="no C++ compiler")
-def test_compiled_products_are_the_products():
+def test_compiled_products_are_the_products(monkeypatch):
     """All of them in one compiled program, with operands in every order of memory."""
+    monkeypatch.setattr("fgan.passes.onednn.is_faster", lambda: True)
 
     def every(a, b, c):
         # Of computed operands too: the compiler is free to choose how those lie in memory.
