@@ -86,25 +86,35 @@ def check_members(
     members: tuple[int | None, ...], state: GANState, batch: Batch, noise: Noise, latent_dim: int
 ) -> None:
     """`check_round` for a population, with as many members in state and noise as it has."""
-    lead = tuple(state.round.shape)
+    lead = check_state(members, state)
     given = (
         noise.critic_latent.shape[1:-2],
         noise.generator_latent.shape[:-2],
         noise.mix.shape[1:-1],
     )
-    fits = len(lead) == len(members) and all(
-        known in (None, size) for known, size in zip(members, lead, strict=True)
-    )
-    if not fits or any(tuple(other) != lead for other in given):
+    if any(tuple(other) != lead for other in given):
         raise ValueError(
-            "a population's state and noise come from its own `init(seeds)` and "
-            f"`noise(seeds, ...)`, one seed a member: the state has members {list(lead)}, and the "
-            f"noise {[list(other) for other in given]}"
+            "a population's noise comes from its own `noise(seeds, ...)`, one seed a member: the "
+            f"state has members {list(lead)}, and the noise {[list(other) for other in given]}"
         )
     first: Any = (0,) * len(lead)  # of the members, for whom alone the rest is
     in_each: Any = (slice(None), *first)
     latents, mix = noise.critic_latent[in_each], noise.mix[in_each]
     check_round(batch, Noise(latents, noise.generator_latent[first], mix), latent_dim)
+
+
+def check_state(members: tuple[int | None, ...], state: GANState) -> tuple[int, ...]:
+    """The members of a population's state, which are as many as the population has."""
+    lead = tuple(state.round.shape)
+    if len(lead) != len(members) or any(
+        known not in (None, size) for known, size in zip(members, lead, strict=True)
+    ):
+        wanted = ", ".join("any number" if known is None else str(known) for known in members)
+        raise ValueError(
+            "a population's state comes from its own `init(seeds)`, one seed a member: its members "
+            f"are [{wanted}], and the state's {list(lead)}"
+        )
+    return lead
 
 
 def check_device(values: object, state: GANState) -> None:

@@ -59,7 +59,7 @@ def compile(
     (`programs.keep_freed_memory`).
 
     Raises ValueError for an unknown backend; the step does within `vmap` or `grad`, and, with
-    donation, for a state two of whose leaves share their memory.
+    donation, for a state two of whose numbers share their memory.
     """
     if isinstance(backend, str) and backend not in BACKENDS:
         raise ValueError(f"unknown backend {backend!r}: choose one of {', '.join(BACKENDS)}")
@@ -205,15 +205,25 @@ def _claimed(state: GANState) -> GANState:
     """The same memory under new names; the old names raise from now on."""
     leaves, structure = tree.flatten(state)
     places = [leaf.data_ptr() for leaf in leaves if leaf.numel()]
-    if len(set(places)) < len(places):
+    if len(set(places)) < len(places) or any(map(_is_expanded, leaves)):
         raise ValueError(
-            "two leaves of this state share their memory, and a donated state is written into: "
-            "donate a copy (fgan.tree.clone), or use fgan.compile(algorithm, donate=False)"
+            "two leaves of this state, or two numbers of a leaf, share their memory, and a donated "
+            "state is written into: donate a copy (fgan.tree.clone), or use "
+            "fgan.compile(algorithm, donate=False)"
         )
     claimed: GANState = tree.unflatten([leaf.detach() for leaf in leaves], structure)
     for leaf in leaves:
         leaf.__class__ = _Spent
     return claimed
+
+
+def _is_expanded(leaf: Tensor) -> bool:
+    """Whether one number stands for several, as `expand` and `vmap` have it for constants."""
+    if leaf.is_contiguous():
+        return False
+    return any(
+        size > 1 and stride == 0 for size, stride in zip(leaf.shape, leaf.stride(), strict=True)
+    )
 
 
 def _give_back(state: GANState) -> None:

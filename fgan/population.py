@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.func import vmap
 
 from fgan import tree
-from fgan.checks import check_device, check_members, check_seeds
+from fgan.checks import check_device, check_members, check_seeds, check_state
 from fgan.types import Algorithm, Batch, CriticInfo, GANInfo, GANState, GeneratorInfo, Noise, Step
 
 
@@ -27,7 +27,8 @@ def population(algorithm: Algorithm | Callable[[Any], Algorithm], values: Any = 
 
         fgan.population(lambda rate: fgan.wgan(G, D, critic_optimizer=fgan.rmsprop(rate)), rates)
 
-    It is called within `vmap`: networks are built outside of it, and values are only computed with.
+    It is called within `vmap`, in an eager round once for every part of it: networks are built
+    outside of it, and values are only computed with, in losses and schedules too.
 
     Everything takes and gives what it does in a single run, with an axis for the members:
 
@@ -41,14 +42,22 @@ def population(algorithm: Algorithm | Callable[[Any], Algorithm], values: Any = 
 
     Every member is the run that it would be alone, up to the rounding of reordered sums.
     `fgan.tree.unstack` takes a state apart, and `fgan.tree.stack` makes one of the states of single
-    runs. A population of populations, of values by seeds, say, has two such axes. Where members see
-    batches of their own, `torch.func.vmap(algorithm.step)` is the way.
+    runs. A population of populations, of values by seeds, say, has two such axes. A population is
+    made of the parts of a round, so it is the population that is compiled, not the run.
+
+    Where members see batches of their own, [members, n_critic, B, ...], the round itself is vmapped
+    over them, the noise of the population and its state:
+
+        axes = (0, fgan.Batch(0, None), fgan.Noise(1, 0, 1))  # Batch(0, 0) with conditions
+        state, info = torch.func.vmap(algorithm.step, axes)(state, batch, noise)
 
     Raises ValueError for values that are no tensors with a common axis, and for a function that
-    does not run within `vmap`; `init` and `noise` do for another number of seeds, and `step` for a
-    state or noise of other members, and for values on another device. Layers for which `vmap` has
-    no rule, torch's own `spectral_norm` in training among them, raise RuntimeError at the first
-    round; `fgan.models` has one that works.
+    does not make an algorithm or does not run within `vmap`; `init` and `noise` do for another
+    number of seeds; `step`, `generate` and `score` for a state of other members, and for values on
+    another device; `step` for noise of other members. Layers for which `vmap` has no rule, torch's
+    own `spectral_norm` in training among them, raise RuntimeError at the first round, and so do
+    losses and schedules that ask a value which way to go; `fgan.models` has a spectral norm that
+    works.
     """
     if isinstance(algorithm, Algorithm):
         if values is not None:
@@ -113,10 +122,14 @@ def population(algorithm: Algorithm | Callable[[Any], Algorithm], values: Any = 
         return made
 
     def generate(state: GANState, latent: Tensor, condition: Tensor | None = None) -> Tensor:
+        check_state(members, state)
+        check_device(values, state)
         made: Tensor = each("generate", state, (latent, None), (condition, None))
         return made
 
     def score(state: GANState, samples: Tensor, condition: Tensor | None = None) -> Tensor:
+        check_state(members, state)
+        check_device(values, state)
         made: Tensor = each("score", state, (samples, None), (condition, None))
         return made
 
@@ -160,6 +173,12 @@ def _algorithms(recipe: Callable[[Any], Algorithm], values: Any) -> list[Algorit
     members = tree.unstack(values)
     if not members:
         raise ValueError("a population has at least one member, and there is no value")
+    runs = [recipe(value) for value in members]
+    if not all(isinstance(run, Algorithm) for run in runs):
+        raise ValueError(
+            "the function of hyper-parameters makes an algorithm of its values, not a "
+            f"{type(runs[0]).__name__}"
+        )
 
     def built(value: Any) -> Tensor:
         recipe(value)
@@ -172,4 +191,4 @@ def _algorithms(recipe: Callable[[Any], Algorithm], values: Any) -> list[Algorit
             "the function of hyper-parameters does not run within vmap: build networks outside of "
             f"it, and compute with the values alone, without branches ({error})"
         ) from error
-    return [recipe(value) for value in members]
+    return runs

@@ -211,7 +211,10 @@ BREAKS = {
         "programs.py", "key += (type(node), structure)", "key += (type(node),)", "donation",
     ),
     "donated memory not checked": (
-        "compile.py", "if len(set(places)) < len(places):", "if False:", "donation",
+        "compile.py", "if len(set(places)) < len(places) or", "if", "donation",
+    ),
+    "one number for all taken for memory of its own": (
+        "compile.py", " or any(map(_is_expanded, leaves)):", ":", "donation",
     ),
     "a leaf that becomes another read when it is overwritten": (
         "passes/moves.py", "if value is not target and", "if False and", "donation",

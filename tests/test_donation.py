@@ -196,13 +196,21 @@ def test_what_vmap_refuses_is_drawn_batch_by_batch(layer):
 
 
 def test_a_state_that_shares_memory_is_not_donated():
-    """Two leaves in one place would be written to twice; the state is refused, and still whole."""
+    """What lies in one place would be written to twice; the state is refused, and still whole."""
     algorithm = fgan.gan(*pair(), n_critic=1)
-    state = algorithm.init()
-    shared = state._replace(critic=state.critic._replace(buffers=state.critic.params))
-    with pytest.raises(ValueError, match="share their memory"):
-        fgan.compile(algorithm, backend="interpreter").step(shared, *make_round(algorithm))
-    assert all(leaf.isfinite().all() for leaf in tree.leaves(state))
+    population = fgan.population(algorithm)
+    state, (batch, noise) = algorithm.init(), make_round(algorithm)
+    twice = state._replace(critic=state.critic._replace(buffers=state.critic.params))
+    expanded = tree.map(lambda leaf: leaf.expand(2, *leaf.shape), state)
+    transposed = tree.map(lambda leaf: leaf.expand(2, *leaf.shape).movedim(0, -1), state)
+    for players, shared in (algorithm, twice), (population, expanded), (algorithm, transposed):
+        before = tree.clone(shared)
+        with pytest.raises(ValueError, match="share their memory"):
+            fgan.compile(players, backend="interpreter").step(shared, batch, noise)
+        assert_close(shared, before)
+    step = fgan.compile(population, backend="interpreter").step
+    noise = population.noise([1, 2], 0, 4)
+    assert_close(step(tree.clone(expanded), batch, noise), population.step(expanded, batch, noise))
 
 
 def test_an_unknown_backend_is_refused_at_once():

@@ -105,27 +105,45 @@ def test_networks_of_a_population_are_usable_alone(conditional):
     assert_close(scores, torch.stack([algorithm.score(m, samples[0], **given) for m in members]))
 
 
+def test_a_population_knows_its_own_states():
+    """Those of other members are refused by the round, eager and compiled, and by the networks."""
+    algorithm = fgan.wgan_gp(*pair(), n_critic=2)
+    population, pairs = (
+        fgan.population(algorithm),
+        fgan.population(lambda v: algorithm, torch.ones(2)),
+    )
+    grid = fgan.population(population)
+    batch, _ = make_round(algorithm)
+    noise = population.noise(SEEDS, 0, 4)
+    latent, samples = noise.generator_latent[0], batch.real[0]
+    for owner, state, members in (
+        (grid, population.init(SEEDS), "any number, any number"),
+        (pairs, population.init(SEEDS), "2"),
+        (population, algorithm.init(), "any number"),
+        (population, grid.init([SEEDS]), "any number"),
+    ):
+        for use, given in (
+            (owner.step, (batch, noise)),
+            (fgan.compile(owner, backend="interpreter").step, (batch, noise)),
+            (owner.generate, (latent,)),
+            (owner.score, (samples,)),
+        ):
+            message = rf"one seed a member: its members are \[{members}\]"
+            with pytest.raises(ValueError, match=message):
+                use(state, *given)
+
+
 def test_a_population_says_what_it_was_given():
     """Members of state and noise agree, and shapes are checked as one member sees them."""
     algorithm = fgan.wgan_gp(*pair(), n_critic=2)
     population = fgan.population(algorithm)
     batch, alone = make_round(algorithm)
     state, noise = population.init(SEEDS), population.noise(SEEDS, 0, 4)
-    grid, pairs = fgan.population(population), fgan.population(lambda v: algorithm, torch.ones(2))
-    with pytest.raises(ValueError, match="one seed a member: the state has members"):
-        grid.step(state, batch, noise)
-    with pytest.raises(ValueError, match="one seed a member: the state has members"):
-        pairs.step(state, batch, noise)
+    nested = fgan.population(population).noise([SEEDS], 0, 4)
     for step in (population.step, fgan.compile(population, backend="interpreter").step):
-        for given in (
-            (state, batch, population.noise([1, 2], 0, 4)),
-            (state, batch, alone),
-            (algorithm.init(), batch, noise),
-            (algorithm.init(), batch, alone),
-            (grid.init([SEEDS]), batch, grid.noise([SEEDS], 0, 4)),
-        ):
-            with pytest.raises(ValueError, match=r"one seed a member: the state has members \["):
-                step(*given)
+        for other in (population.noise([1, 2], 0, 4), alone, nested):
+            with pytest.raises(ValueError, match=r"one seed a member: the state has members \[3\]"):
+                step(state, batch, other)
         with pytest.raises(ValueError, match=r"\[n_critic, B\] = \[2, 3\].*\[2, 4\]"):
             step(state, fgan.Batch(batch.real[:, :3]), noise)
         assert_close(state, population.init(SEEDS))
@@ -197,6 +215,28 @@ def test_a_population_is_not_one_run(tmp_path):
     with pytest.raises(ValueError, match="trains one run"):
         fgan.train(population, "rings", rounds=1, out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_recipe_makes_an_algorithm():
+    """One that returns something else is told so, and not at the first round."""
+    algorithm = fgan.wgan_gp(*pair())
+    with pytest.raises(ValueError, match="makes an algorithm of its values, not a function"):
+        fgan.population(lambda value: algorithm.step, torch.ones(2))
+
+
+def test_members_with_batches_of_their_own():
+    """As the docstring has it, with as many members as critic updates, not to be mixed up."""
+    algorithm = fgan.wgan_gp(*pair(), n_critic=3)
+    population, axes = fgan.population(algorithm), (0, fgan.Batch(0, None), fgan.Noise(1, 0, 1))
+    rounds = [make_round(algorithm, index=index)[0] for index in range(3)]
+    batch = fgan.Batch(torch.stack([own.real for own in rounds]))
+    noise = population.noise(SEEDS, 0, 4)
+    got = vmap(algorithm.step, axes)(population.init(SEEDS), batch, noise)
+    alone = [
+        algorithm.step(algorithm.init(seed), own, algorithm.noise(seed, 0, 4))
+        for seed, own in zip(SEEDS, rounds, strict=True)
+    ]
+    assert_close(got, tree.stack(alone))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -274,13 +314,21 @@ def test_inductor_runs_a_population(dtype):
         )  # fmt: skip
 
     population, runs = fgan.population(recipe, weights), [recipe(w.item()) for w in weights]
-    batch, _ = make_round(runs[0], size=600, dtype=dtype)
-    got = fgan.compile(population).step(
-        population.init(SEEDS), batch, population.noise(SEEDS, 0, 600)
+    state, alone = (
+        population.init(SEEDS),
+        [run.init(seed) for run, seed in zip(runs, SEEDS, strict=True)],
     )
-    pairs = list(zip(runs, SEEDS, strict=True))
-    alone = [run.step(run.init(seed), batch, run.noise(seed, 0, 600)) for run, seed in pairs]
-    assert_close(got, tree.stack(alone), atol=1e-5 if dtype == torch.float32 else 1e-10)
+    step, atol = fgan.compile(population).step, 1e-5 if dtype == torch.float32 else 1e-10
+    for index in range(2):
+        # Of a size from which narrow products are turned round.
+        batch, _ = make_round(runs[0], index=index, size=2048, dtype=dtype)
+        state, info = step(state, batch, population.noise(SEEDS, index, 2048))
+        made = [
+            run.step(before, batch, run.noise(seed, index, 2048))
+            for run, before, seed in zip(runs, alone, SEEDS, strict=True)
+        ]
+        alone = [after for after, _ in made]
+        assert_close((tree.clone(state), info), tree.stack(made), atol=atol)
 
 
 SWEEPS = {
