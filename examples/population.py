@@ -1,22 +1,20 @@
-"""A whole sweep trained at once: `vmap` the round over hyper-parameters and over seeds.
+"""A whole sweep trained at once: a population of values, each of them a population of seeds.
 
-A round is a pure function of (λ, state, batch, noise), so a population is two `vmap`s of it, and
-each member is the run that it would have been alone. The sweep asks how much the bound c of WGAN
-and the weight λ of WGAN-GP matter: below some c, clipping lets nothing be learnt (Gulrajani et al.
-2017, arXiv 1704.00028, section 3), and λ too can be too large, if more gently.
+A round is a pure function of (λ, state, batch, noise), so it can be vmapped over seeds and over
+values, and each member is the run that it would have been alone. The sweep asks how much the bound
+c of WGAN and the weight λ of WGAN-GP matter: below some c, clipping lets nothing be learnt
+(Gulrajani et al. 2017, arXiv 1704.00028, section 3), and λ too can be too large, if more gently.
 
     python examples/population.py
 """
 
 import time
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from common import COLORS, main, plt
 from matplotlib.figure import Figure
 from torch import Tensor
-from torch.func import vmap
 
 import fgan
 from fgan import tree
@@ -41,51 +39,39 @@ class Found(NamedTuple):
     sweeps: dict[str, tuple[Tensor, Tensor]]  # values of λ or c, [V], and distances, [V, S]
 
 
-def begin(algorithm: fgan.Algorithm, values: Tensor, seeds: int) -> fgan.GANState:
-    """States [V, S, ...]: how a run begins depends on its seed alone."""
-    return tree.stack([tree.stack([algorithm.init(s) for s in range(seeds)])] * len(values))
-
-
-def rounds_of(algorithm: fgan.Algorithm, seeds: int, rounds: int):
-    """What the rounds take: one batch for all members, and noise [S, ...] for each seed."""
+def rounds_of(algorithm: fgan.Algorithm, seeds: list[range], rounds: int):
+    """What the rounds take: one batch for all members, and noise for each of them."""
     for i, batch in enumerate(fgan.data.batches(DATA, 64, algorithm.n_critic, rounds)):
-        noise = [algorithm.noise(seed, i, 64, dtype=torch.float64) for seed in range(seeds)]
-        yield fgan.Batch(batch.real.double()), tree.stack(noise)
+        yield fgan.Batch(batch.real.double()), algorithm.noise(seeds, i, 64, dtype=torch.float64)
 
 
-def population(recipe: Callable[[Tensor], fgan.Algorithm]) -> Callable[..., fgan.GANState]:
-    """(values [V], states [V, S, ...], batch, noise [S, ...]) -> states: one round of all."""
-
-    def one(value: Tensor, *given) -> fgan.GANState:
-        return recipe(value).step(*given)[0]
-
-    over_seeds = vmap(one, in_dims=(None, 0, None, 0))
-    return vmap(over_seeds, in_dims=(0, 0, None, None))
-
-
-def sliced_w1(generate: Callable[..., Tensor], states: fgan.GANState) -> Tensor:
+def sliced_w1(algorithm: fgan.Algorithm, states: fgan.GANState) -> Tensor:
     """The mean of W1 from the data along 32 directions of the plane, [V, S]."""
     angles = torch.arange(32).double() * torch.pi / 32
     directions = torch.stack([angles.cos(), angles.sin()])
-    fake = vmap(vmap(lambda state: generate(state, LATENT) @ directions))(states)
+    fake = algorithm.generate(states, LATENT) @ directions
     real = DATA.samples[: len(LATENT)].double() @ directions
     return (fake.sort(dim=-2).values - real.sort(dim=-2).values).abs().mean(dim=(-1, -2))
 
 
-def against_running_alone(recipe, values: Tensor, states) -> tuple[float, float]:
+def against_running_alone(algorithm, recipe, values, seeds, states) -> tuple[float, float]:
     """A round more: the largest difference from the same runs one by one, and the speed-up."""
-    ((batch, noise),) = rounds_of(recipe(1.0), states.round.shape[1], rounds=1)
+    ((batch, noise),) = rounds_of(algorithm, seeds, rounds=1)
+    runs = [recipe(value) for value, row in zip(values, seeds, strict=True) for _ in row]
+    noises = [runs[0].noise(seed, 0, 64, dtype=torch.float64) for row in seeds for seed in row]
+    given = list(zip(runs, one_by_one(states), noises, strict=True))
     start = time.perf_counter()
-    together = population(recipe)(values, states, batch, noise)
+    together, _ = algorithm.step(states, batch, noise)
     middle = time.perf_counter()
-    noises = tree.unstack(noise)
-    alone = [
-        tree.stack([recipe(v).step(s, batch, n)[0] for s, n in zip(row, noises, strict=True)])
-        for v, row in zip(values, map(tree.unstack, tree.unstack(states)), strict=True)
-    ]
+    alone = [run.step(state, batch, own)[0] for run, state, own in given]
     end = time.perf_counter()
-    pairs = zip(tree.leaves(together), tree.leaves(tree.stack(alone)), strict=True)
+    pairs = zip(tree.leaves(one_by_one(together)), tree.leaves(alone), strict=True)
     return max(float((a - b).abs().max()) for a, b in pairs), (end - middle) / (middle - start)
+
+
+def one_by_one(states: fgan.GANState) -> list[fgan.GANState]:
+    """The members of a state [V, S, ...]."""
+    return [member for row in tree.unstack(states) for member in tree.unstack(row)]
 
 
 def measure(quick: bool) -> Found:
@@ -103,13 +89,15 @@ def measure(quick: bool) -> Found:
     grids["wgan"] = torch.logspace(-3, 0, 4 if quick else 7).double()
     sweeps, differences, speedups = {}, [], []
     for name, recipe in recipes.items():
-        states, advance = begin(recipe(1.0), grids[name], seeds), population(recipe)
-        untrained = sliced_w1(recipe(1.0).generate, states).median().item()
-        for batch, noise in rounds_of(recipe(1.0), seeds, rounds):
-            states = advance(grids[name], states, batch, noise)
-        sweeps[name] = grids[name], sliced_w1(recipe(1.0).generate, states)
-        difference, speedup = against_running_alone(recipe, grids[name], states)
-        differences, speedups = [*differences, difference], [*speedups, speedup]
+        values, rows = grids[name], [range(seeds)] * len(grids[name])
+        algorithm = fgan.population(lambda value, r=recipe: fgan.population(r(value)), values)
+        states = algorithm.init(rows)
+        untrained = sliced_w1(algorithm, states).median().item()
+        for batch, noise in rounds_of(algorithm, rows, rounds):
+            states, _ = algorithm.step(states, batch, noise)
+        sweeps[name] = values, sliced_w1(algorithm, states)
+        found = against_running_alone(algorithm, recipe, values, rows, states)
+        differences, speedups = [*differences, found[0]], [*speedups, found[1]]
     middle = [distances.median(dim=1).values for _, distances in sweeps.values()]
     members = sum(distances.numel() for _, distances in sweeps.values())
     ranges = (float(bound) for m in middle for bound in (m.min(), m.max()))

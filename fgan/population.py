@@ -27,8 +27,8 @@ def population(algorithm: Algorithm | Callable[[Any], Algorithm], values: Any = 
 
         fgan.population(lambda rate: fgan.wgan(G, D, critic_optimizer=fgan.rmsprop(rate)), rates)
 
-    It is called within `vmap`, in an eager round once for every part of it: networks are built
-    outside of it, and values are only computed with, in losses and schedules too.
+    It is called within `vmap`, once an eager round: networks are built outside of it, and values
+    are only computed with, in losses and schedules too.
 
     Everything takes and gives what it does in a single run, with an axis for the members:
 
@@ -82,7 +82,7 @@ def population(algorithm: Algorithm | Callable[[Any], Algorithm], values: Any = 
         latents, mix = (x.movedim(0, 1).contiguous() for x in (drawn.critic_latent, drawn.mix))
         return Noise(latents, drawn.generator_latent, mix)
 
-    def each(part: str, state: GANState, *inputs: tuple[Tensor | None, int | None]) -> Any:
+    def each(part: str, state: GANState, *inputs: tuple[Any, Any]) -> Any:
         """A part of the algorithm for every member; inputs with the axis of theirs, or shared."""
         axes = [None if given is None else axis for given, axis in inputs]
 
@@ -140,18 +140,25 @@ def population(algorithm: Algorithm | Callable[[Any], Algorithm], values: Any = 
         check: bool = True,
     ) -> Step:
         rounds = single.play(critic_update, generator_update, draw, check=False)
+        return checked(rounds) if check else rounds
 
+    def checked(rounds: Step) -> Step:
         def step(state: GANState, batch: Batch, noise: Noise) -> tuple[GANState, GANInfo]:
-            if check:
-                check_members(members, state, batch, noise, single.latent_dim)
-                check_device(values, state)
+            check_members(members, state, batch, noise, single.latent_dim)
+            check_device(values, state)
             return rounds(state, batch, noise)
 
         return step
 
+    def whole_round(state: GANState, batch: Batch, noise: Noise) -> tuple[GANState, GANInfo]:
+        """Not made of its parts, each of which would build the algorithms of the values anew."""
+        axes: Any = 1, 0, 1  # of the members
+        made: tuple[GANState, GANInfo] = each("step", state, (batch, None), (noise, Noise(*axes)))
+        return made
+
     return single._replace(
         init=init,
-        step=play(critic_update, generator_update),
+        step=checked(whole_round),
         noise=noise,
         generate=generate,
         score=score,
