@@ -7,7 +7,7 @@
 Every contestant first plays the same two rounds from the same weights and must find the same critic
 losses; the second one tells whether the generator moved alike. The generator's own loss cannot: the
 last bias of a Wasserstein critic has no gradient but rounding, and Adam makes full steps of that.
-Then they play in turn, two rounds each, of which the second is timed, so that a drift of the machine
+Then they play in turn, two rounds each with the second one timed, so that a drift of the machine
 meets all of them alike.
 """
 
