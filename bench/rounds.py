@@ -171,7 +171,9 @@ def measure(
 ) -> dict[str, object]:
     """First-call seconds, agreement and interleaved round times of every contestant."""
     ways = contestants(recipe, work, device, wanted | {"imperative"}, autocast)
-    drawer = RECIPES[recipe](work.generator(), work.critic(), n_critic=work.n_critic)
+    drawer = RECIPES[recipe](
+        work.generator(), work.critic(), n_critic=work.n_critic, autocast=autocast
+    )
     shape = (work.n_critic, work.batch_size, *work.sample_shape)
     real = torch.rand(shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
     batch = fgan.Batch(real.to(device))
