@@ -60,7 +60,7 @@ def contestants(work: Workload, device: str) -> tuple[dict[str, Play], fgan.Batc
 
 
 def measure(work: Workload, device: str, rounds: int) -> dict[str, float]:
-    """Median milliseconds of every way, round by round in turn."""
+    """Median milliseconds of every way, all in turn."""
     torch.compiler.reset()  # what it has compiled before takes time at every call
     ways, batch, noise = contestants(work, device)
     times = in_turn(ways, batch, [noise], rounds, device)

@@ -124,8 +124,8 @@ def seconds_alone(product: Node) -> float:
     """On the CPU, by the faster library, with nothing else to do and its operands at hand."""
     args, kwargs = _map_values(product, _numbers)
     ways = [lambda: product.target(*args, **kwargs)]
-    if product.target is torch.ops.aten.mm.default:
-        ways += by_onednn(*args)
+    if product.target in (torch.ops.aten.mm.default, torch.ops.aten.addmm.default):
+        ways += by_onednn(*args[-2:])
     return min(seconds(way, "cpu", runs=15) for way in ways)
 
 

@@ -144,7 +144,7 @@ def numbers(loss: object) -> torch.Tensor:
 def in_turn(
     ways: dict[str, Play], batch: fgan.Batch, noises: list[fgan.Noise], rounds: int, device: str
 ) -> dict[str, list[float]]:
-    """Milliseconds of every way's rounds, one of each and again, after the warm-up."""
+    """Milliseconds of every way's rounds, a turn of each and again, after the warm-up."""
     times: dict[str, list[float]] = {way: [] for way in ways}
     for index in range(rounds + WARM_UP):
         for way, play in ways.items():

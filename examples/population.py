@@ -9,6 +9,7 @@ c of WGAN and the weight λ of WGAN-GP matter: below some c, clipping lets nothi
 """
 
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -54,7 +55,13 @@ def sliced_w1(algorithm: fgan.Algorithm, states: fgan.GANState) -> Tensor:
     return (fake.sort(dim=-2).values - real.sort(dim=-2).values).abs().mean(dim=(-1, -2))
 
 
-def against_running_alone(algorithm, recipe, values, seeds, states) -> tuple[float, float]:
+def against_running_alone(
+    algorithm: fgan.Algorithm,
+    recipe: Callable[[Tensor], fgan.Algorithm],
+    values: Tensor,
+    seeds: list[range],
+    states: fgan.GANState,
+) -> tuple[float, float]:
     """A round more: the largest difference from the same runs one by one, and the speed-up."""
     ((batch, noise),) = rounds_of(algorithm, seeds, rounds=1)
     runs = [recipe(value) for value, row in zip(values, seeds, strict=True) for _ in row]

@@ -253,6 +253,7 @@ def adversarial(
         return step
 
     def generate(state: GANState, latent: Tensor, condition: Tensor | None = None) -> Tensor:
+        checks.check_latent(latent, latent_size)
         kept = state.ema if isinstance(state.ema, Weights) else state.generator
         conditions = () if condition is None else (condition,)
         return generate_with(kept.params, kept.buffers, latent, *conditions, training=False)[0]

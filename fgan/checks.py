@@ -54,6 +54,13 @@ def check_samples(real: Tensor, fake: Tensor) -> None:
         )
 
 
+def check_latent(latent: Tensor, latent_dim: int) -> None:
+    if latent.ndim != 2 or latent.shape[1] != latent_dim:
+        raise ValueError(
+            f"the latent is [B, latent_dim] = [B, {latent_dim}], and {list(latent.shape)} was given"
+        )
+
+
 def check_round(batch: Batch, noise: Noise, latent_dim: int) -> None:
     lead = tuple(batch.real.shape[:2])
     for name, tensor in [

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -204,8 +205,8 @@ class _Spent(Tensor):
 def _claimed(state: GANState) -> GANState:
     """The same memory under new names; the old names raise from now on."""
     leaves, structure = tree.flatten(state)
-    places = [leaf.data_ptr() for leaf in leaves if leaf.numel()]
-    if len(set(places)) < len(places) or any(map(_is_expanded, leaves)):
+    spans = sorted(_span(leaf) for leaf in leaves if leaf.numel())
+    if any(end > begin for (_, end), (begin, _) in pairwise(spans)) or any(map(_is_shared, leaves)):
         raise ValueError(
             "two leaves of this state, or two numbers of a leaf, share their memory, and a donated "
             "state is written into: donate a copy (fgan.tree.clone), or use "
@@ -217,13 +218,30 @@ def _claimed(state: GANState) -> GANState:
     return claimed
 
 
-def _is_expanded(leaf: Tensor) -> bool:
-    """Whether one number stands for several, as `expand` and `vmap` have it for constants."""
+def _span(leaf: Tensor) -> tuple[int, int]:
+    """Where a leaf begins in memory, and where it ends."""
+    begin, size = leaf.data_ptr(), leaf.nbytes
+    if not leaf.is_contiguous():
+        size = leaf.element_size() * (1 + sum(step * last for step, last in _axes(leaf)))
+    return begin, begin + size
+
+
+def _is_shared(leaf: Tensor) -> bool:
+    """Whether two numbers of a leaf share memory, as where `expand` has one stand for several."""
     if leaf.is_contiguous():
         return False
-    return any(
-        size > 1 and stride == 0 for size, stride in zip(leaf.shape, leaf.stride(), strict=True)
-    )
+    extent = 0
+    for step, last in sorted(_axes(leaf)):
+        if step <= extent:
+            return True
+        extent += step * last
+    return False
+
+
+def _axes(leaf: Tensor) -> list[tuple[int, int]]:
+    """The stride and the last index of each axis that has more than one."""
+    sizes = zip(leaf.stride(), leaf.shape, strict=True)
+    return [(step, size - 1) for step, size in sizes if size > 1]
 
 
 def _give_back(state: GANState) -> None:

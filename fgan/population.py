@@ -42,11 +42,13 @@ def population(algorithm: Algorithm | Callable[[Any], Algorithm], values: Any = 
 
     Every member is the run that it would be alone, up to the rounding of reordered sums.
     `fgan.tree.unstack` takes a state apart, and `fgan.tree.stack` makes one of the states of single
-    runs. A population of populations, of values by seeds, say, has two such axes. A population is
-    made of the parts of a round, so it is the population that is compiled, not the run.
+    runs. A population of populations, of values by seeds, say, has two such axes. An eager
+    round is one `vmap` of a run's round, and a compiled one is made of its parts: compile the
+    population, not the run. `torch.compile` takes a population of seeds as well, but cannot follow
+    a function of values.
 
-    Where members see batches of their own, [members, n_critic, B, ...], the round itself is vmapped
-    over them, the noise of the population and its state:
+    Where members that differ in their seeds see batches of their own, [members, n_critic, B, ...],
+    the round of one is vmapped over them, and over the state and noise of the population:
 
         axes = (0, fgan.Batch(0, None), fgan.Noise(1, 0, 1))  # Batch(0, 0) with conditions
         state, info = torch.func.vmap(algorithm.step, axes)(state, batch, noise)
@@ -181,11 +183,11 @@ def _algorithms(recipe: Callable[[Any], Algorithm], values: Any) -> list[Algorit
     if not members:
         raise ValueError("a population has at least one member, and there is no value")
     runs = [recipe(value) for value in members]
-    if not all(isinstance(run, Algorithm) for run in runs):
-        raise ValueError(
-            "the function of hyper-parameters makes an algorithm of its values, not a "
-            f"{type(runs[0]).__name__}"
-        )
+    for run in runs:
+        if not isinstance(run, Algorithm):
+            raise ValueError(
+                f"the function of hyper-parameters makes an algorithm of its values, not {run!r}"
+            )
 
     def built(value: Any) -> Tensor:
         recipe(value)

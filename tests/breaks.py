@@ -211,10 +211,11 @@ BREAKS = {
         "programs.py", "key += (type(node), structure)", "key += (type(node),)", "donation",
     ),
     "donated memory not checked": (
-        "compile.py", "if len(set(places)) < len(places) or", "if", "donation",
+        "compile.py", "if any(end > begin for (_, end), (begin, _) in pairwise(spans)) or",
+        "if", "donation",
     ),
     "one number for all taken for memory of its own": (
-        "compile.py", " or any(map(_is_expanded, leaves)):", ":", "donation",
+        "compile.py", " or any(map(_is_shared, leaves)):", ":", "donation",
     ),
     "a leaf that becomes another read when it is overwritten": (
         "passes/moves.py", "if value is not target and", "if False and", "donation",
@@ -286,6 +287,10 @@ BREAKS = {
     # populations
     "every member has the first value": (
         "population.py", "getattr(build(value), part)", "getattr(single, part)", "population",
+    ),
+    "algorithms of the values built for every part": (
+        "population.py", "step=checked(whole_round)",
+        "step=play(critic_update, generator_update)", "population",
     ),
     "noise counted off by members": (
         "population.py", "(x.movedim(0, 1).contiguous() for x in", "(x for x in", "population",

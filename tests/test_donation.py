@@ -195,22 +195,49 @@ def test_what_vmap_refuses_is_drawn_batch_by_batch(layer):
     assert_close(rounds(algorithm, compiled.step), rounds(algorithm, algorithm.step))
 
 
-def test_a_state_that_shares_memory_is_not_donated():
+NUMBERS = torch.arange(20, dtype=torch.float64) / 20
+SHARED = {
+    "two leaves": lambda weight: {
+        "first.weight": NUMBERS[:14].view(7, 2), "first.bias": NUMBERS[:7],
+    },
+    "a part of a leaf": lambda weight: {
+        "first.weight": NUMBERS[:14].view(7, 2), "first.bias": NUMBERS[7:14],
+    },
+    "a number of a transposed one": lambda weight: {
+        "first.weight": NUMBERS[:14].view(2, 7).t(), "first.bias": NUMBERS[13:],
+    },
+    "the same row for all": lambda weight: {"first.weight": weight[:1].expand(7, 2)},
+    "the same column for all": lambda weight: {"first.weight": weight[:, :1].expand(7, 2)},
+    "a window that moves": lambda weight: {"first.weight": NUMBERS.as_strided((7, 2), (1, 1))},
+}  # fmt: skip
+
+
+def with_critic(state, **params):
+    """The state with other parameters of the critic."""
+    return state._replace(critic=state.critic._replace(params=state.critic.params | params))
+
+
+@pytest.mark.parametrize("name", list(SHARED))
+def test_a_state_that_shares_memory_is_not_donated(name):
     """What lies in one place would be written to twice; the state is refused, and still whole."""
     algorithm = fgan.gan(*pair(), n_critic=1)
-    population = fgan.population(algorithm)
-    state, (batch, noise) = algorithm.init(), make_round(algorithm)
-    twice = state._replace(critic=state.critic._replace(buffers=state.critic.params))
-    expanded = tree.map(lambda leaf: leaf.expand(2, *leaf.shape), state)
-    transposed = tree.map(lambda leaf: leaf.expand(2, *leaf.shape).movedim(0, -1), state)
-    for players, shared in (algorithm, twice), (population, expanded), (algorithm, transposed):
-        before = tree.clone(shared)
-        with pytest.raises(ValueError, match="share their memory"):
-            fgan.compile(players, backend="interpreter").step(shared, batch, noise)
-        assert_close(shared, before)
-    step = fgan.compile(population, backend="interpreter").step
-    noise = population.noise([1, 2], 0, 4)
-    assert_close(step(tree.clone(expanded), batch, noise), population.step(expanded, batch, noise))
+    state, given = algorithm.init(), make_round(algorithm)
+    shared = with_critic(state, **SHARED[name](state.critic.params["first.weight"]))
+    before, step = tree.clone(shared), fgan.compile(algorithm, backend="interpreter").step
+    with pytest.raises(ValueError, match="share their memory"):
+        step(shared, *given)
+    assert_close(shared, before)
+    assert_close(step(tree.clone(shared), *given), algorithm.step(shared, *given))
+
+
+def test_a_state_of_parts_of_one_memory_is_donated():
+    """Rows and columns beside each other, in any order: nothing is written to twice."""
+    algorithm = fgan.gan(*pair(), n_critic=1)
+    numbers, given = NUMBERS.repeat(2), make_round(algorithm)
+    weight, bias = numbers[3:17].view(2, 7).t(), numbers[17:31:2]
+    state = with_critic(algorithm.init(), **{"first.weight": weight, "first.bias": bias})
+    expected = algorithm.step(state, *given)
+    assert_close(fgan.compile(algorithm, backend="interpreter").step(state, *given), expected)
 
 
 def test_an_unknown_backend_is_refused_at_once():

@@ -162,6 +162,9 @@ def test_latents_of_another_size_are_refused():
     wide = noise._replace(critic_latent=torch.zeros(2, 4, LATENT + 1).double())
     with pytest.raises(ValueError, match="latent"):
         algorithm.step(algorithm.init(0), batch, wide)
+    for latent in (wide.critic_latent[0], noise.critic_latent, noise.generator_latent[0]):
+        with pytest.raises(ValueError, match=rf"\[B, {LATENT}\], and \["):
+            algorithm.generate(algorithm.init(0), latent)
 
 
 def test_a_round_without_critic_updates_is_refused():

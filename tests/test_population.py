@@ -218,10 +218,42 @@ def test_a_population_is_not_one_run(tmp_path):
 
 
 def test_a_recipe_makes_an_algorithm():
-    """One that returns something else is told so, and not at the first round."""
+    """One that returns something else for any value is told so, and not at the first round."""
     algorithm = fgan.wgan_gp(*pair())
-    with pytest.raises(ValueError, match="makes an algorithm of its values, not a function"):
-        fgan.population(lambda value: algorithm.step, torch.ones(2))
+    with pytest.raises(ValueError, match="makes an algorithm of its values, not None"):
+        fgan.population(lambda value: algorithm if value > 0 else None, torch.tensor([1.0, -1.0]))
+
+
+def test_an_eager_round_builds_the_algorithms_once():
+    """One `vmap` of the round, not one for each of its updates."""
+    players, built = pair(), []
+
+    def recipe(weight):
+        built.append(weight)
+        return fgan.wgan_gp(*players, penalty_weight=weight, n_critic=3)
+
+    population = fgan.population(recipe, torch.tensor([0.3, 1.0, 3.0]))
+    batch, _ = make_round(recipe(1.0))
+    state, noise = population.init(SEEDS), population.noise(SEEDS, 0, 4)
+    built.clear()
+    population.step(state, batch, noise)
+    assert len(built) == 1
+
+
+def test_values_are_on_the_device_of_the_state():
+    """Others are refused in words by all that computes with them."""
+    algorithm = fgan.wgan_gp(*pair(), n_critic=2)
+    far = fgan.population(lambda value: algorithm, torch.ones(3, device="meta"))
+    batch, noise = make_round(algorithm)[0], far.noise(SEEDS, 0, 4)
+    state = far.init(SEEDS)
+    for use, given in (
+        (far.step, (batch, noise)),
+        (fgan.compile(far, backend="interpreter").step, (batch, noise)),
+        (far.generate, (noise.generator_latent[0],)),
+        (far.score, (batch.real[0],)),
+    ):
+        with pytest.raises(ValueError, match="on the device of the networks"):
+            use(state, *given)
 
 
 def test_members_with_batches_of_their_own():
