@@ -42,10 +42,10 @@ def population(algorithm: Algorithm | Callable[[Any], Algorithm], values: Any = 
 
     Every member is the run that it would be alone, up to the rounding of reordered sums.
     `fgan.tree.unstack` takes a state apart, and `fgan.tree.stack` makes one of the states of single
-    runs. A population of populations, of values by seeds, say, has two such axes. An eager
-    round is one `vmap` of a run's round, and a compiled one is made of its parts: compile the
-    population, not the run. `torch.compile` takes a population of seeds as well, but cannot follow
-    a function of values.
+    runs. A population of populations, of values by seeds, say, has two such axes. An eager round is
+    one `vmap` of a run's round, and a compiled one is made of its parts: compile the population,
+    not the run. `torch.compile` takes a population of seeds as well, but cannot follow a function
+    of values.
 
     Where members that differ in their seeds see batches of their own, [members, n_critic, B, ...],
     the round of one is vmapped over them, and over the state and noise of the population:

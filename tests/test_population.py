@@ -67,6 +67,14 @@ def test_a_population_is_an_algorithm(recipe, conditional, way):
     assert backend.graphs == (0 if way == "eager" else 3)
 
 
+def test_torch_compile_takes_a_population_of_seeds():
+    """The whole round of all members in one graph."""
+    algorithm = fgan.wgan_gp(*pair(), n_critic=2)
+    population = fgan.population(algorithm)
+    step = torch.compile(population.step, fullgraph=True, backend="aot_eager")
+    assert_close(play(population, step), play_alone([algorithm] * 3))
+
+
 def test_a_population_in_simultaneous_play():
     """Both players of every member move from the same state."""
     algorithm = fgan.gan(*pair(norm=True), update="simultaneous")
