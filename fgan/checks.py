@@ -89,11 +89,8 @@ def check_round(batch: Batch, noise: Noise, latent_dim: int) -> None:
         )
 
 
-def check_members(
-    members: tuple[int | None, ...], state: GANState, batch: Batch, noise: Noise, latent_dim: int
-) -> None:
-    """`check_round` for a population, with as many members in state and noise as it has."""
-    lead = check_state(members, state)
+def check_members(lead: tuple[int, ...], batch: Batch, noise: Noise, latent_dim: int) -> None:
+    """`check_round` for a population, with noise for as many members as its state has."""
     given = (
         noise.critic_latent.shape[1:-2],
         noise.generator_latent.shape[:-2],
@@ -110,8 +107,13 @@ def check_members(
     check_round(batch, Noise(latents, noise.generator_latent[first], mix), latent_dim)
 
 
-def check_state(members: tuple[int | None, ...], state: GANState) -> tuple[int, ...]:
-    """The members of a population's state, which are as many as the population has."""
+def check_state(
+    members: tuple[int | None, ...], values: object, state: GANState
+) -> tuple[int, ...]:
+    """The members of a state: as many as the population has, and where its values are.
+
+    Within `vmap` a number on the CPU does not mix with tensors of another device.
+    """
     lead = tuple(state.round.shape)
     if len(lead) != len(members) or any(
         known not in (None, size) for known, size in zip(members, lead, strict=True)
@@ -121,17 +123,13 @@ def check_state(members: tuple[int | None, ...], state: GANState) -> tuple[int, 
             "a population's state comes from its own `init(seeds)`, one seed a member: its members "
             f"are [{wanted}], and the state's {list(lead)}"
         )
-    return lead
-
-
-def check_device(values: object, state: GANState) -> None:
-    """Within `vmap` a number on the CPU does not mix with tensors of another device."""
     for value in tree.leaves(values):
         if isinstance(value, Tensor) and value.device != state.round.device:
             raise ValueError(
                 f"the values are on {value.device} and the state on {state.round.device}: give "
                 "fgan.population values on the device of the networks"
             )
+    return lead
 
 
 def check_seeds(seeds: object, members: int | None) -> None:

@@ -60,7 +60,8 @@ def compile(
     (`programs.keep_freed_memory`).
 
     Raises ValueError for an unknown backend; the step does within `vmap` or `grad`, and, with
-    donation, for a state two of whose numbers share their memory.
+    donation, for a state two of whose numbers share their memory, or two of whose leaves are
+    interleaved there.
     """
     if isinstance(backend, str) and backend not in BACKENDS:
         raise ValueError(f"unknown backend {backend!r}: choose one of {', '.join(BACKENDS)}")
@@ -205,6 +206,7 @@ class _Spent(Tensor):
 def _claimed(state: GANState) -> GANState:
     """The same memory under new names; the old names raise from now on."""
     leaves, structure = tree.flatten(state)
+    # Spans, though interleaved leaves need not meet: to tell takes more than a round has to spare.
     spans = sorted(_span(leaf) for leaf in leaves if leaf.numel())
     if any(end > begin for (_, end), (begin, _) in pairwise(spans)) or any(map(_is_shared, leaves)):
         raise ValueError(

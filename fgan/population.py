@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.func import vmap
 
 from fgan import tree
-from fgan.checks import check_device, check_members, check_seeds, check_state
+from fgan.checks import check_members, check_seeds, check_state
 from fgan.types import Algorithm, Batch, CriticInfo, GANInfo, GANState, GeneratorInfo, Noise, Step
 
 
@@ -124,14 +124,12 @@ def population(algorithm: Algorithm | Callable[[Any], Algorithm], values: Any = 
         return made
 
     def generate(state: GANState, latent: Tensor, condition: Tensor | None = None) -> Tensor:
-        check_state(members, state)
-        check_device(values, state)
+        check_state(members, values, state)
         made: Tensor = each("generate", state, (latent, None), (condition, None))
         return made
 
     def score(state: GANState, samples: Tensor, condition: Tensor | None = None) -> Tensor:
-        check_state(members, state)
-        check_device(values, state)
+        check_state(members, values, state)
         made: Tensor = each("score", state, (samples, None), (condition, None))
         return made
 
@@ -146,8 +144,8 @@ def population(algorithm: Algorithm | Callable[[Any], Algorithm], values: Any = 
 
     def checked(rounds: Step) -> Step:
         def step(state: GANState, batch: Batch, noise: Noise) -> tuple[GANState, GANInfo]:
-            check_members(members, state, batch, noise, single.latent_dim)
-            check_device(values, state)
+            lead = check_state(members, values, state)
+            check_members(lead, batch, noise, single.latent_dim)
             return rounds(state, batch, noise)
 
         return step

@@ -116,11 +116,8 @@ def test_networks_of_a_population_are_usable_alone(conditional):
 def test_a_population_knows_its_own_states():
     """Those of other members are refused by the round, eager and compiled, and by the networks."""
     algorithm = fgan.wgan_gp(*pair(), n_critic=2)
-    population, pairs = (
-        fgan.population(algorithm),
-        fgan.population(lambda v: algorithm, torch.ones(2)),
-    )
-    grid = fgan.population(population)
+    population = fgan.population(algorithm)
+    pairs, grid = fgan.population(lambda v: algorithm, torch.ones(2)), fgan.population(population)
     batch, _ = make_round(algorithm)
     noise = population.noise(SEEDS, 0, 4)
     latent, samples = noise.generator_latent[0], batch.real[0]
@@ -354,10 +351,8 @@ def test_inductor_runs_a_population(dtype):
         )  # fmt: skip
 
     population, runs = fgan.population(recipe, weights), [recipe(w.item()) for w in weights]
-    state, alone = (
-        population.init(SEEDS),
-        [run.init(seed) for run, seed in zip(runs, SEEDS, strict=True)],
-    )
+    state = population.init(SEEDS)
+    alone = [run.init(seed) for run, seed in zip(runs, SEEDS, strict=True)]
     step, atol = fgan.compile(population).step, 1e-5 if dtype == torch.float32 else 1e-10
     for index in range(2):
         # Of a size from which narrow products are turned round.

@@ -4,7 +4,7 @@ Where torch is built with MKL its products go there, and MKL leaves the wider ve
 processors by other makers than Intel alone. oneDNN uses what the processor has; on one by AMD with
 AVX-512 that is 10 to 50 % more products a second, most where there are few rows. Small products
 stay: what oneDNN does around one takes longer than MKL's whole product. On Intel's all stay: with
-64 rows MKL makes up to 50 % more products a second there, with 512 as many.
+64 rows MKL makes up to 30 % more products a second there, with 512 about as many.
 """
 
 from typing import Any
