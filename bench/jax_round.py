@@ -69,11 +69,18 @@ def jax_population(
 def playing(round_of: Callable[..., tuple], state: Any) -> Callable[..., tuple[Array, Array]]:
     """The round, compiled with a donated state, which it carries along."""
     compiled = jax.jit(round_of, donate_argnums=0)
+    known: dict[int, tuple[torch.Tensor, Array]] = {}
+
+    def in_jax(tensor: torch.Tensor) -> Array:
+        # Once for each tensor: a round's time is not to hold the conversion.
+        if id(tensor) not in known:
+            known[id(tensor)] = tensor, jnp.from_dlpack(tensor)
+        return known[id(tensor)][1]
 
     def play(batch: fgan.Batch, noise: fgan.Noise) -> tuple[Array, Array]:
         nonlocal state
         inputs = batch.real, noise.critic_latent, noise.generator_latent, noise.mix
-        state, losses = compiled(state, *map(jnp.from_dlpack, inputs))
+        state, losses = compiled(state, *map(in_jax, inputs))
         jax.block_until_ready((state, losses))
         return losses
 

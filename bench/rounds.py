@@ -23,7 +23,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from imperative import imperative_step
+from imperative import captured_step, imperative_step
 from limits import (
     Rates,
     flops,
@@ -60,15 +60,21 @@ def contestants(
         "imperative": lambda: imperative_step(
             recipe, copy.deepcopy(generator), copy.deepcopy(critic), autocast
         ),
+        "imperative-cuda-graph": lambda: captured_step(
+            recipe, copy.deepcopy(generator), copy.deepcopy(critic), autocast
+        ),
         "eager": lambda: functional(algorithm),
         "torch.compile": lambda: functional(
             algorithm._replace(step=torch.compile(algorithm.step, fullgraph=True))
         ),
         "fgan.compile": lambda: functional(fgan.compile(algorithm)),
+        "fgan.compile-no-cuda-graph": lambda: functional(fgan.compile(algorithm, cuda_graph=False)),
         "vmap(grad)": lambda: functional(fgan.compile(per_sample(recipe, generator, critic, work))),
         "jax": jax,
     }
     missing = set() if recipe in PENALTIES else {"vmap(grad)"}
+    if device != "cuda":
+        missing |= {"imperative-cuda-graph", "fgan.compile-no-cuda-graph"}
     if autocast is not None:  # the others have no such option
         missing |= {"vmap(grad)", "jax", "peers"}
     if importlib.util.find_spec("jax") is None or importlib.util.find_spec("optax") is None:
@@ -79,7 +85,17 @@ def contestants(
     return plays
 
 
-CONTESTANTS = ["imperative", "eager", "torch.compile", "fgan.compile", "vmap(grad)", "jax", "peers"]
+CONTESTANTS = [
+    "imperative",
+    "imperative-cuda-graph",
+    "eager",
+    "torch.compile",
+    "fgan.compile",
+    "fgan.compile-no-cuda-graph",
+    "vmap(grad)",
+    "jax",
+    "peers",
+]
 PENALTIES = {
     "wgan-gp": (gradient_penalty, 10.0, "interpolate", (1e-4, (0.0, 0.9))),
     "wgan-div": (w_divergence_penalty, 1.0, "real_and_fake", (2e-4, (0.5, 0.999))),
@@ -225,7 +241,7 @@ def machine(device: str) -> dict[str, object]:
 
 def table(result: dict, console: Console) -> None:
     """Print one recipe on one workload."""
-    caption = f"{result['gflop']:.2f} GFLOP; the limit is {result['limit_ms']:.1f} ms a round"
+    caption = f"{result['gflop']:.2f} GFLOP; the limit is {result['limit_ms']:.3g} ms a round"
     if result["products_ms"] is not None:
         caption += f", and its products, each alone, take {result['products_ms']:.1f}"
     picture = Table(
@@ -245,8 +261,8 @@ def table(result: dict, console: Console) -> None:
         low, high = row["quartiles_ms"]
         picture.add_row(
             way,
-            f"{row['median_ms']:.1f}",
-            f"{low:.1f} to {high:.1f}",
+            f"{row['median_ms']:.3g}",
+            f"{low:.3g} to {high:.3g}",
             f"{base / row['median_ms']:.2f}",
             f"{result['limit_ms'] / row['median_ms']:.2f}",
             f"{row['first_s']:.1f}",

@@ -1,6 +1,7 @@
 """Fixtures that several test files share; the modules themselves are in `networks.py`."""
 
 import logging
+import os
 
 import pytest
 import torch
@@ -9,6 +10,17 @@ from networks import RECIPES, pair
 # pytest gives its log handler to loggers that do not propagate, and torch, finding one here, would
 # write out every graph that it traces, which takes as long as compiling it.
 logging.getLogger("torch.__trace").propagate = True
+
+# cuBLAS reads this when its handle is made; deterministic algorithms need it.
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
+
+def pytest_collection_modifyitems(items):
+    """Skip the tests marked `gpu` where there is no CUDA device."""
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
 
 
 @pytest.fixture(params=list(RECIPES))

@@ -373,7 +373,7 @@ def test_a_broken_data_set_fails_at_the_call(samples, labels, message):
         batches(DataSet("broken", samples, labels, ("a", "b")), 2)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.gpu
 def test_batches_do_not_wait_for_the_device():
     """On CUDA the stream is that of the CPU, made without a single host synchronisation."""
     data = numbered(20)

@@ -276,7 +276,7 @@ def test_members_with_batches_of_their_own():
     assert_close(got, tree.stack(alone))
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.gpu
 def test_values_are_where_the_networks_are():
     """Values on the CPU are refused in words, and those on the device sweep there."""
     generator, critic = (module.cuda() for module in pair())

@@ -175,7 +175,7 @@ def test_extra_state_does_not_matter():
     assert fresh(WithExtraState(2, 2), 0)[0].keys() == {"weight", "bias"}
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 def test_every_device_has_the_same_weights():
     """The bits are the CPU's, and every tensor, non-persistent buffers too, stays on its device."""
     module = make(Critic, norm="spectral")

@@ -8,8 +8,6 @@ import fgan
 from fgan import tree
 from fgan.replay import Replayed
 
-needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-
 
 class Tape:
     """Records like a CUDA graph, on any device: nothing is done until it is played."""
@@ -132,7 +130,7 @@ def test_a_recording_holds_no_graph_of_its_inputs(algorithm):
     assert not any(tensor.requires_grad for tensor in recording.inputs)
 
 
-@needs_cuda
+@pytest.mark.gpu
 @pytest.mark.parametrize("name", ["gan", "wgan", "wgan_gp", "wgan_div"])
 def test_a_cuda_graph_plays_the_round(name):
     """Five rounds in float64, recorded at the second, equal eager ones on the same device."""
@@ -153,7 +151,7 @@ def test_a_cuda_graph_plays_the_round(name):
     assert_close(run_on_cuda(fgan.compile(algorithm).step), run_on_cuda(algorithm.step))
 
 
-@needs_cuda
+@pytest.mark.gpu
 def test_a_cuda_graph_plays_a_population():
     """The round of three members is recorded as that of one is."""
     generator, critic = (module.cuda() for module in pair(norm=True))
@@ -171,7 +169,7 @@ def test_a_cuda_graph_plays_a_population():
     assert_close(run_on_cuda(fgan.compile(population).step), run_on_cuda(population.step))
 
 
-@needs_cuda
+@pytest.mark.gpu
 def test_a_replayed_round_does_not_wait_for_the_device():
     """Between rounds that nobody looks at, the host and the GPU do not synchronise."""
     generator, critic = (module.cuda() for module in pair(norm=True))
