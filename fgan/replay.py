@@ -76,7 +76,10 @@ class Replayed:
         with torch.no_grad():
             torch._foreach_copy_(recording.inputs, inputs)
         recording.play()
-        return state, tree.clone(recording.info)
+        made: GANInfo = tree.map(torch.empty_like, recording.info)
+        with torch.no_grad():  # all figures in one launch
+            torch._foreach_copy_(list(made), list(recording.info))
+        return state, made
 
 
 def _copied(batch: Batch, noise: Noise) -> tuple[Batch, Noise]:

@@ -174,11 +174,12 @@ def test_a_donated_state_is_spent_and_its_memory_is_the_next_ones():
 
 def test_a_donated_round_holds_one_copy_of_the_state():
     """The peak of a round with wide layers stays under two copies of parameters and moments."""
-    wide = [nn.Sequential(nn.Linear(2, 2048), nn.Tanh(), nn.Linear(2048, 2048), nn.Linear(2048, 2))]
-    wide += [
-        nn.Sequential(nn.Linear(2, 2048), nn.Tanh(), nn.Linear(2048, 2048), nn.Linear(2048, 1))
-    ]
-    algorithm = fgan.gan(*(make(lambda m=m: m).float().cuda() for m in wide), latent_dim=2)
+
+    def wide(outputs):
+        middle = nn.Tanh(), nn.Linear(2048, 2048)
+        return nn.Sequential(nn.Linear(2, 2048), *middle, nn.Linear(2048, outputs)).cuda()
+
+    algorithm = fgan.gan(wide(2), wide(1), latent_dim=2)
     compiled, state = fgan.compile(algorithm), algorithm.init(0)
     size = sum(leaf.nbytes for leaf in tree.leaves(state))
     batch, noise = on_cuda(make_batch(n_critic=1, dtype=torch.float32)), algorithm.noise(0, 0, 4)
@@ -193,7 +194,7 @@ def test_a_donated_round_holds_one_copy_of_the_state():
 
 
 def test_batches_of_several_sizes_are_recorded_side_by_side():
-    """The last batch of an epoch is smaller: both sizes are replayed, and the run is the eager one."""
+    """The last batch of an epoch is smaller; both sizes are replayed, as in the eager run."""
     algorithm = fgan.wgan_gp(*(module.cuda() for module in pair(norm=True)), n_critic=2)
 
     def run(step):
