@@ -98,6 +98,13 @@ def _sign(node: Any, tensors: list[Tensor], key: list[Any]) -> None:
             _sign(part, tensors, key)
 
 
+def leaves(node: Any) -> list[Tensor]:
+    """The tensors in the order of `tree.leaves`, at a fraction of its time."""
+    if isinstance(node, Tensor):
+        return [node]
+    return [] if node is None else [leaf for part in _opened(node)[0] for leaf in leaves(part)]
+
+
 def _opened(node: Any) -> tuple[Sequence[Any], Any]:
     if isinstance(node, dict):
         return list(node.values()), tuple(node)

@@ -167,6 +167,8 @@ def test_a_donated_state_is_spent_and_its_memory_is_the_next_ones():
         state, _ = algorithm.step(state, on_cuda(make_batch()), noise)
         with pytest.raises(RuntimeError, match="donated"):
             old.round.item()
+        with pytest.raises(RuntimeError, match="donated"):
+            algorithm.step(old, on_cuda(make_batch()), noise)
         assert [leaf.data_ptr() for leaf in tree.leaves(state)] == places
     assert state.round.item() == 3
     assert algorithm.generate(state, torch.zeros(2, 3).double().cuda()).isfinite().all()

@@ -58,21 +58,21 @@ def algorithm():
 def test_a_replayed_run_is_the_run(algorithm):
     """The first round is played, the second recorded, and all are what eager ones are."""
     tape = Tape()
-    got = run(Replayed(in_place(algorithm), tape), algorithm, [4] * 5)
+    got = run(Replayed(in_place(algorithm), record=tape), algorithm, [4] * 5)
     assert_identical(got, run(algorithm.step, algorithm, [4] * 5))
     assert (tape.recorded, tape.played) == (1, 4)
 
 
 def test_figures_of_one_round_outlive_the_next(algorithm):
     """Infos are copies: a later replay does not change one that somebody kept."""
-    _, infos = run(Replayed(in_place(algorithm), Tape()), algorithm, [4] * 4)
+    _, infos = run(Replayed(in_place(algorithm), record=Tape()), algorithm, [4] * 4)
     assert len({info.critic_loss.item() for info in infos}) == 4
 
 
 def test_each_batch_size_has_its_recording(algorithm):
     """And it is found again when the size comes back."""
     tape, sizes = Tape(), [4, 4, 6, 4, 6, 6, 4]
-    got = run(Replayed(in_place(algorithm), tape), algorithm, sizes)
+    got = run(Replayed(in_place(algorithm), record=tape), algorithm, sizes)
     assert_identical(got, run(algorithm.step, algorithm, sizes))
     assert (tape.recorded, tape.played) == (2, 5)
 
@@ -80,7 +80,7 @@ def test_each_batch_size_has_its_recording(algorithm):
 def test_another_state_is_recorded_anew(algorithm):
     """A recording writes to addresses, and a second run's state has others."""
     tape = Tape()
-    step = Replayed(in_place(algorithm), tape)
+    step = Replayed(in_place(algorithm), record=tape)
     first = run(step, algorithm, [4] * 3)
     held = algorithm.init()
     second = run(step, algorithm, [4] * 3, held)
@@ -92,13 +92,33 @@ def test_autocast_is_recorded_apart():
     """A recording made without it is not played within it, nor the other way round."""
     algorithm = fgan.wgan_gp(*(module.float() for module in pair()), n_critic=2)
     tape = Tape()
-    step = Replayed(in_place(algorithm), tape)
+    step = Replayed(in_place(algorithm), record=tape)
     state = algorithm.init()
     given = tree.map(lambda leaf: None if leaf is None else leaf.float(), make_round(algorithm))
     for narrow, recorded in [(False, 0), (True, 0), (False, 1), (True, 2), (True, 2), (False, 2)]:
         with torch.autocast("cpu", torch.bfloat16, enabled=narrow):
             state, _ = step(state, *given)
         assert tape.recorded == recorded
+
+
+def test_a_state_that_is_handed_on_is_replayed_at_once(algorithm):
+    """`again` plays what is recorded for the remembered leaves, and nothing else."""
+    step, state = Replayed(in_place(algorithm), record=(tape := Tape())), algorithm.init()
+    expected, infos = run(algorithm.step, algorithm, [4] * 4)
+    given = [make_round(algorithm, index=index, size=4) for index in range(4)]
+    assert step.again(state, *given[0]) is None
+    for index in range(2):
+        state, _ = step(state, *given[index])
+    assert_identical(step.again(state, *given[2]), infos[2])
+    assert step.again(tree.map(torch.Tensor.detach, state), *given[3]) is None
+    assert step.again(state, *make_round(algorithm, size=6)) is None
+    renamed = tree.map(torch.Tensor.detach, state)
+    step.remember(renamed)
+    assert_identical(step.again(renamed, *given[3]), infos[3])
+    assert_identical(state, expected)
+    assert (tape.recorded, tape.played) == (1, 3)
+    renamed.round.data = renamed.round.clone()  # the same object, at another address
+    assert step.again(renamed, *given[3]) is None
 
 
 def test_a_first_round_that_fails_has_compiled_nothing(algorithm):
@@ -110,7 +130,7 @@ def test_a_first_round_that_fails_has_compiled_nothing(algorithm):
             raise failures.pop()
         return in_place(algorithm)(*given)
 
-    step, state, given = Replayed(play, tape), algorithm.init(), make_round(algorithm)
+    step, state, given = Replayed(play, record=tape), algorithm.init(), make_round(algorithm)
     with pytest.raises(RuntimeError, match="no more"):
         step(state, *given)
     for recorded in (0, 1):
@@ -120,7 +140,7 @@ def test_a_first_round_that_fails_has_compiled_nothing(algorithm):
 
 def test_a_recording_holds_no_graph_of_its_inputs(algorithm):
     """Batches that gradients could flow through are read as numbers."""
-    step, state = Replayed(in_place(algorithm), tape := Tape()), algorithm.init()
+    step, state = Replayed(in_place(algorithm), record=(tape := Tape())), algorithm.init()
     batch, noise = make_round(algorithm)
     moving = batch._replace(real=batch.real * torch.ones((), requires_grad=True))
     for _ in range(3):
