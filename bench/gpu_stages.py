@@ -1,7 +1,6 @@
 """The stages of `gpu.py`, each run in a process of its own, and what is compiled ahead of them."""
 
 import copy
-import gc
 import json
 import os
 import statistics
@@ -58,9 +57,11 @@ def end(record: Record) -> None:
 def right(record: Record, dry: bool) -> None:
     """The tests marked `gpu`; they are skipped without a GPU."""
     report = record.path.with_suffix(".xml")
-    command = [sys.executable, "-m", "pytest", "-m", "gpu", "-q", "--tb=short", "-rfE", "tests"]
+    command = [sys.executable, "-m", "pytest", "-m", "gpu", "-q", "--tb=no", "-rfE", "tests"]
+    # Another torch's warnings are shown, and say nothing of what is right.
+    command += ["-W", "default::UserWarning"]
     # pytest-benchmark warns of xdist, and the tests take warnings for errors.
-    command += ["-p", "no:cacheprovider", "-p", "no:benchmark", "--color=no"]
+    command += ["-p", "no:cacheprovider", "-p", "no:benchmark", "-p", "gpu_report", "--color=no"]
     if find_spec("xdist") and not dry:  # most of a test is compiling
         command += ["-n", str(min(8, os.cpu_count() or 1))]
     done = subprocess.run([*command, f"--junit-xml={report}"], cwd=ROOT, check=False)
@@ -94,7 +95,7 @@ def fast(record: Record, dry: bool) -> None:
     """Milliseconds per round of every contestant, WGAN-GP first."""
     from limits import measured_rates
     from rich.console import Console
-    from rounds import machine, measure, table
+    from rounds import limit, machine, measure, table
     from workloads import WORKLOADS
 
     device = "cpu" if dry else "cuda"
@@ -109,9 +110,15 @@ def fast(record: Record, dry: bool) -> None:
         torch.compiler.reset()
         work = WORKLOADS[name] if dry else WORKLOADS[name]._replace(batch_size=64)
         with record.attempt({"workload": name, "recipe": recipe}):
-            result = measure(recipe, name, work, device, 2 if dry else 30, ways, rates, None)
+            result = measure(recipe, name, work, device, 2 if dry else 30, ways, None)
             record.append("results", result)
-            table(result, Console(width=110))
+            times = {way: round(row["median_ms"], 3) for way, row in result["rows"].items()}
+            print(recipe, name, json.dumps(times))
+    results = record.content.pop("results", [])
+    for result in results:  # not before: it takes seconds each
+        work = WORKLOADS[result["workload"]]._replace(batch_size=result["batch_size"])
+        record.append("results", result | limit(result["recipe"], work, device, rates, None))
+        table(record.content["results"][-1], Console(width=110))
     end(record)
 
 
@@ -173,41 +180,43 @@ BIG = [(256, "bf16"), (64, "bf16"), (256, "tf32"), (64, "tf32")]
 
 def big(record: Record, dry: bool) -> None:
     """The residual pair: milliseconds, share of the bf16 rate and peak memory, two ways."""
-    from limits import flops, measured_rates, products_of_round
-    from workloads import RECIPES, WORKLOADS
+    from limits import measured_rates
+    from rounds import limit
+    from workloads import WORKLOADS
 
     device, work = ("cpu", WORKLOADS["tiny"]) if dry else ("cuda", WORKLOADS["residual"])
-    rate = measured_rates(device, torch.float32 if dry else torch.bfloat16).flops
-    record["bf16_tflops"] = rate / 1e12
-    drawer = RECIPES["wgan-gp"](work.generator(), work.critic(), n_critic=work.n_critic)
-    per_sample = sum(map(flops, products_of_round(drawer, work))) / work.batch_size
+    rates = measured_rates(device, torch.float32 if dry else torch.bfloat16)
+    record["bf16_tflops"] = rates.flops / 1e12
     for size, precision in [(4, "tf32")] if dry else BIG:
-        name = {"batch_size": size, "precision": precision, "gflop": per_sample * size / 1e9}
+        name = {"batch_size": size, "precision": precision}
         with record.attempt(name):
-            found = big_row(work._replace(batch_size=size), device, precision, 2 if dry else 8)
-            for row in found.values():
-                row["share_of_bf16_rate"] = name["gflop"] * 1e12 / row["ms"] / rate
-            record.append("rows", name | found)
-            print(json.dumps(name | found))
+            row = name | big_row(work._replace(batch_size=size), device, precision, 2 if dry else 8)
+            record.append("rows", row)
+            print(json.dumps(row))
+    for row in record.content.get("rows", []):  # not before: it takes seconds
+        work = work._replace(batch_size=row["batch_size"])
+        row["gflop"] = limit("wgan-gp", work, device, rates, None)["gflop"]
+        for way in ("imperative", "fgan.compile"):
+            row[way]["share_of_bf16_rate"] = row["gflop"] * 1e12 / row[way]["ms"] / rates.flops
+    record["rows"] = record.content.get("rows", [])
     end(record)
 
 
 def big_row(work: Any, device: str, precision: str, rounds: int) -> dict[str, dict[str, float]]:
     """One batch size at one precision: peaks one after another, then times in turn."""
     from memory import peak
-    from rounds import first_rounds, in_turn
+    from rounds import in_turn
 
     ways, batch, noises = two_ways(work, device, precision)
-    peaks, plays = {}, {}
     with tf32():
-        for way, make in ways.items():
-            peaks[way] = peak(make, batch, noises[0], device) / 1e6
-            gc.collect()
-        for way, make in ways.items():
-            plays[way] = make()
-        first_rounds(plays, batch, noises, narrow=True)
-        times = in_turn(plays, batch, noises, rounds, device)
-    return {way: {"ms": statistics.median(times[way]), "peak_mb": peaks[way]} for way in ways}
+        peaks = {way: peak(make, batch, noises[0], device) for way, make in ways.items()}
+        plays = {way: play for way, (_, play) in peaks.items()}
+        losses = [torch.as_tensor(play(batch, noises[1])[0]).cpu() for play in plays.values()]
+        torch.testing.assert_close(*losses, rtol=5e-2, atol=5e-2)
+        times = in_turn(plays, batch, noises, rounds, device, warm_up=2)
+    return {
+        way: {"ms": statistics.median(times[way]), "peak_mb": peaks[way][0] / 1e6} for way in ways
+    }
 
 
 def two_ways(
@@ -237,12 +246,16 @@ def two_ways(
 # --- many ----------------------------------------------------------------------------------------
 
 
+MANY = ("imperative, one by one", "population, fgan.compile", "jax.jit(vmap)")
+
+
 def many(record: Record, dry: bool) -> None:
-    """A population of 64 small WGAN-GPs, against one by one, `jax.vmap` and `torch.compile`."""
+    """A population of 64 small WGAN-GPs against one by one and `jax.vmap`."""
     from population import measure
 
     members, device = (2, "cpu") if dry else (64, "cuda")
-    row = measure(members, device, 2 if dry else 10)
+    # The imperative rounds of 64 take seconds; torch.compile takes a minute to trace the round.
+    row = measure(members, device, 3, MANY, warm_up=1)
     record["row"] = {"members": members, **row}
     for way, value in row.items():
         print(f"{way:32} {value:10.3f} ms")
@@ -348,19 +361,25 @@ STAGES = {
 
 
 def ahead_jobs(stages: list[str]) -> list[list[str]]:
-    """What these stages will compile, one process each, the slowest first."""
-    jobs = []
-    if "big" in stages:
-        jobs += [["big", str(size), precision] for size, precision in BIG]
-    if "fast" in stages:
-        jobs += [["round", name, recipe, "fgan.compile"] for recipe in WAYS for name in NAMES]
-        jobs += [["round", name, "wgan-gp", "torch.compile"] for name in NAMES]
-    return jobs
+    """What these stages will compile, one process each, the first needed first.
+
+    The stage that a job is for comes first in it.
+    """
+    rounds = [[name, recipe, way] for recipe in WAYS for way in AHEAD for name in NAMES]
+    rounds = [job for job in rounds if job[2] in WAYS[job[1]]]
+    rounds += [[name, "wgan-gp", "torch.compile"] for name in NAMES]
+    jobs = [["big", str(size), precision] for size, precision in BIG]
+    jobs += [["fast", *job] for job in rounds]
+    jobs += [["many"]]
+    return [job for job in jobs if job[0] in stages]
+
+
+AHEAD = ("fgan.compile", "jax")
 
 
 def ahead(job: list[str]) -> None:
     """Compile one contestant's round and play it once, for the compiler's cache alone."""
-    from rounds import contestants
+    import rounds
     from torch._inductor import config
     from workloads import RECIPES, WORKLOADS
 
@@ -368,6 +387,13 @@ def ahead(job: list[str]) -> None:
 
     # The fastest variant of a kernel is chosen later, when the device does nothing else.
     config.autotune_local_cache = False
+    if job[0] == "many":
+        from population import WORK, contestants, inputs
+
+        batch, noises = inputs(64, "cuda")
+        for play in contestants(WORK, 64, "cuda", MANY[1:]).values():
+            play(batch, noises[0])
+        return
     if job[0] == "big":
         work = WORKLOADS["residual"]._replace(batch_size=int(job[1]))
         ways, batch, noises = two_ways(work, "cuda", job[2])
@@ -379,5 +405,5 @@ def ahead(job: list[str]) -> None:
     drawer = RECIPES[recipe](work.generator(), work.critic(), n_critic=work.n_critic)
     batch = fgan.Batch(torch.rand(work.n_critic, work.batch_size, *work.sample_shape).cuda())
     noise = drawer.noise(0, 0, work.batch_size, "cuda")
-    for play in contestants(recipe, work, "cuda", {way}, None).values():
+    for play in rounds.contestants(recipe, work, "cuda", {way}, None).values():
         play(batch, noise)

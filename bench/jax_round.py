@@ -19,7 +19,8 @@ XLA's CPU backend has its own pool of threads: one per core that the process may
 as the environment's `PJRT_NPROC` says when JAX starts. Neither `torch.set_num_threads` nor
 `OMP_NUM_THREADS` moves it; `taskset` limits all contestants alike.
 
-Matrix products are in float32 also where JAX's default is less, as is torch's default.
+Matrix products are in float32 also where JAX's default is less, as is torch's default;
+convolutions on a GPU may use TF32, as cuDNN's do under torch's defaults.
 """
 
 import itertools
@@ -307,7 +308,12 @@ def window(x: Array, kernel: Array) -> Array:
     """Products with a 2x2 kernel at every place where it fits."""
     if jax.default_backend() != "cpu":
         return lax.conv_general_dilated(
-            x, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
+            x,
+            kernel,
+            (1, 1),
+            "VALID",
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            precision=lax.Precision.DEFAULT,
         )
     corners = [x[:, :-1, :-1], x[:, :-1, 1:], x[:, 1:, :-1], x[:, 1:, 1:]]
     return jnp.concatenate(corners, -1) @ kernel.reshape(-1, kernel.shape[-1])

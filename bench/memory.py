@@ -26,8 +26,10 @@ import fgan
 WARM_UP = 3
 
 
-def peak(make: Callable[[], Play], batch: fgan.Batch, noise: fgan.Noise, device: str) -> int:
-    """The most bytes that a contestant holds during a round, everything that is its own."""
+def peak(
+    make: Callable[[], Play], batch: fgan.Batch, noise: fgan.Noise, device: str
+) -> tuple[int, Play]:
+    """The most bytes that a contestant holds during a round, all that is its own; and the play."""
     if device == "cuda":
         torch.mm(*torch.ones(2, 2, 2, device=device))  # cuBLAS takes its workspace
         torch.cuda.synchronize()
@@ -37,7 +39,7 @@ def peak(make: Callable[[], Play], batch: fgan.Batch, noise: fgan.Noise, device:
         torch.cuda.reset_peak_memory_stats()
         for _ in range(WARM_UP):  # recording allocates what replaying uses
             play(batch, noise)
-        return torch.cuda.max_memory_allocated() - before
+        return torch.cuda.max_memory_allocated() - before, play
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         play = make()
         for _ in range(WARM_UP):
@@ -57,7 +59,7 @@ def peak(make: Callable[[], Play], batch: fgan.Batch, noise: fgan.Noise, device:
         held += size
         if window["ts"] <= time <= window["ts"] + window["dur"]:
             most = max(most, held)
-    return most
+    return most, play
 
 
 def peaks(
@@ -76,7 +78,7 @@ def peaks(
         "fgan.compile": lambda: functional(fgan.compile(algorithm)),
         "fgan.compile, pure": lambda: functional(fgan.compile(algorithm, donate=False)),
     }
-    return {way: peak(make, batch, noise, device) / 1e6 for way, make in ways.items()}
+    return {way: peak(make, batch, noise, device)[0] / 1e6 for way, make in ways.items()}
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ import argparse
 import importlib.util
 import json
 import statistics
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -56,8 +57,10 @@ def one_by_one(plays: list[Play]) -> Play:
     return play
 
 
-def contestants(work: Workload, members: int, device: str) -> dict[str, Play]:
-    """All ways to play the population's round, from the same weights."""
+def contestants(
+    work: Workload, members: int, device: str, wanted: tuple[str, ...] = WAYS
+) -> dict[str, Play]:
+    """The wanted ways to play the population's round, from the same weights."""
     single = fgan.wgan_gp(work.generator().to(device), work.critic().to(device))
     population, seeds = fgan.population(single), range(members)
 
@@ -73,35 +76,50 @@ def contestants(work: Workload, members: int, device: str) -> dict[str, Play]:
     compiled = fgan.compile(single)
     axes = fgan.Noise(critic_latent=1, generator_latent=0, mix=1)
     vmapped = torch.compile(vmap(single.step, in_dims=(0, None, axes)), fullgraph=True)
-    plays = {
-        "imperative, one by one": one_by_one(
-            [imperative_step("wgan-gp", *modules(seed)) for seed in seeds]
-        ),
-        "fgan.compile, one by one": one_by_one([from_seeds(compiled, seed) for seed in seeds]),
-        "population, eager": from_seeds(population, seeds),
-        "torch.compile(vmap)": from_seeds(population._replace(step=vmapped), seeds),
-        "population, fgan.compile": from_seeds(fgan.compile(population), seeds),
-    }
-    if device == "cuda":  # each state would be recorded anew
-        del plays["fgan.compile, one by one"]
-    if importlib.util.find_spec("jax") and importlib.util.find_spec("optax"):
+
+    def jax() -> Play:
         from jax_round import jax_population
 
-        plays["jax.jit(vmap)"] = jax_population("wgan-gp", [modules(seed) for seed in seeds])
-    return plays
+        return jax_population("wgan-gp", [modules(seed) for seed in seeds])
+
+    ways: dict[str, Callable[[], Play]] = {
+        "imperative, one by one": lambda: one_by_one(
+            [imperative_step("wgan-gp", *modules(seed)) for seed in seeds]
+        ),
+        "fgan.compile, one by one": lambda: one_by_one(
+            [from_seeds(compiled, seed) for seed in seeds]
+        ),
+        "population, eager": lambda: from_seeds(population, seeds),
+        "torch.compile(vmap)": lambda: from_seeds(population._replace(step=vmapped), seeds),
+        "population, fgan.compile": lambda: from_seeds(fgan.compile(population), seeds),
+        "jax.jit(vmap)": jax,
+    }
+    missing = set()
+    if device == "cuda":  # each state would be recorded anew
+        missing.add("fgan.compile, one by one")
+    if not (importlib.util.find_spec("jax") and importlib.util.find_spec("optax")):
+        missing.add("jax.jit(vmap)")
+    return {way: make() for way, make in ways.items() if way in wanted and way not in missing}
 
 
-def measure(members: int, device: str, rounds: int) -> dict[str, float]:
-    """Median milliseconds of every way, round by round in turn."""
-    torch.compiler.reset()
-    ways = contestants(WORK, members, device)
+def inputs(members: int, device: str) -> tuple[fgan.Batch, list[fgan.Noise]]:
+    """One batch for all, and the noises of four rounds."""
     drawer = fgan.population(fgan.wgan_gp(WORK.generator(), WORK.critic()))
     noises = [drawer.noise(range(members), index, WORK.batch_size, device) for index in range(4)]
     source = torch.Generator().manual_seed(0)
     real = torch.rand(WORK.n_critic, WORK.batch_size, 2, generator=source) * 2 - 1
-    batch = fgan.Batch(real.to(device))
+    return fgan.Batch(real.to(device)), noises
+
+
+def measure(
+    members: int, device: str, rounds: int, wanted: tuple[str, ...] = WAYS, warm_up: int = 5
+) -> dict[str, float]:
+    """Median milliseconds of every way, round by round in turn."""
+    torch.compiler.reset()
+    ways = contestants(WORK, members, device, wanted)
+    batch, noises = inputs(members, device)
     first_rounds(ways, batch, noises)
-    times = in_turn(ways, batch, noises, rounds, device)
+    times = in_turn(ways, batch, noises, rounds, device, warm_up)
     return {way: statistics.median(measured) for way, measured in times.items()}
 
 

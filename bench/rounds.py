@@ -136,7 +136,10 @@ def functional(algorithm: fgan.Algorithm) -> Play:
 def first_rounds(
     ways: dict[str, Play], batch: fgan.Batch, noises: list[fgan.Noise], narrow: bool = False
 ) -> dict[str, float]:
-    """Seconds of every way's first round; an error if the critic losses of two do not agree."""
+    """Seconds of every way's first round; an error if the critic losses of two do not agree.
+
+    narrow: whether there are operands of fewer than float32's digits (bfloat16, TF32).
+    """
     seconds, losses = {}, {}
     for way, play in ways.items():
         begin = time.perf_counter()
@@ -158,11 +161,16 @@ def numbers(loss: object) -> torch.Tensor:
 
 
 def in_turn(
-    ways: dict[str, Play], batch: fgan.Batch, noises: list[fgan.Noise], rounds: int, device: str
+    ways: dict[str, Play],
+    batch: fgan.Batch,
+    noises: list[fgan.Noise],
+    rounds: int,
+    device: str,
+    warm_up: int = 5,
 ) -> dict[str, list[float]]:
     """Milliseconds of every way's rounds, a turn of each and again, after the warm-up."""
     times: dict[str, list[float]] = {way: [] for way in ways}
-    for index in range(rounds + WARM_UP):
+    for index in range(rounds + warm_up):
         for way, play in ways.items():
             # Training finds in the caches what its own last round has left there.
             play(batch, noises[index % len(noises)])
@@ -170,7 +178,7 @@ def in_turn(
             begin = time.perf_counter()
             play(batch, noises[index % len(noises)])
             synchronize(device)
-            if index >= WARM_UP:
+            if index >= warm_up:
                 times[way].append(1e3 * (time.perf_counter() - begin))
     return times
 
@@ -182,7 +190,6 @@ def measure(
     device: str,
     rounds: int,
     wanted: set[str],
-    rates: Rates,
     autocast: torch.dtype | None,
 ) -> dict[str, object]:
     """First-call seconds, agreement and interleaved round times of every contestant."""
@@ -195,30 +202,39 @@ def measure(
     batch = fgan.Batch(real.to(device))
     noises = [drawer.noise(0, index, work.batch_size, device) for index in range(4)]
 
-    first_call = first_rounds(ways, batch, noises, autocast is not None)
+    # cuDNN's convolutions use TF32.
+    tf32 = device == "cuda" and any(weight.ndim > 2 for weight in work.critic().parameters())
+    first_call = first_rounds(ways, batch, noises, autocast is not None or tf32)
     rows = {}
     for way, values in in_turn(ways, batch, noises, rounds, device).items():
         low, middle, high = statistics.quantiles(values, n=4) if len(values) > 1 else values * 3
         rows[way] = {"median_ms": middle, "quartiles_ms": [low, high], "first_s": first_call[way]}
-    products = products_of_round(drawer, work)
-    work_done = sum(map(flops, products))
-    traffic = optimizer_bytes_of_round(drawer, work.n_critic)
-    alone = 1e3 * sum(map(seconds_alone, products)) if device == "cpu" else None
     return {
         "workload": name,
         "title": work.title,
         "recipe": recipe,
         "batch_size": work.batch_size,
         "rounds": rounds,
-        "gflop": work_done / 1e9,
-        "optimizer_gb": traffic / 1e9,
-        "limit_ms": 1e3 * (work_done / rates.flops + traffic / rates.bytes),
-        "products_ms": alone,
         "rows": rows,
     }
 
 
-WARM_UP = 5
+def limit(
+    recipe: str, work: Workload, device: str, rates: Rates, autocast: torch.dtype | None
+) -> dict[str, float | None]:
+    """What the hardware allows for a round."""
+    pair = work.generator(), work.critic()
+    drawer = RECIPES[recipe](*pair, n_critic=work.n_critic, autocast=autocast)
+    products = products_of_round(drawer, work)
+    work_done = sum(map(flops, products))
+    traffic = optimizer_bytes_of_round(drawer, work.n_critic)
+    alone = 1e3 * sum(map(seconds_alone, products)) if device == "cpu" else None
+    return {
+        "gflop": work_done / 1e9,
+        "optimizer_gb": traffic / 1e9,
+        "limit_ms": 1e3 * (work_done / rates.flops + traffic / rates.bytes),
+        "products_ms": alone,
+    }
 
 
 def synchronize(device: str) -> None:
@@ -307,9 +323,8 @@ def main() -> None:
             if options.batch_size:
                 work = work._replace(batch_size=options.batch_size)
             wanted = set(options.contestants)
-            results.append(
-                measure(recipe, name, work, options.device, options.rounds, wanted, rates, autocast)
-            )
+            found = measure(recipe, name, work, options.device, options.rounds, wanted, autocast)
+            results.append(found | limit(recipe, work, options.device, rates, autocast))
             table(results[-1], console)
             # After each, so that an interrupted run keeps what it has.
             out.write_text(json.dumps({"machine": where, "results": results}, indent=1) + "\n")
