@@ -50,13 +50,13 @@ def compile_ahead(
 ) -> list[tuple[str, Future[None]]]:
     """Fill the compilers' caches in the background, since compiling takes most of a run's time.
 
-    As many jobs at a time as there are processors, at the lowest priority, each with the stage that
+    As many jobs at a time as there are processors, at a low priority, each with the stage that
     it is for: a stage waits for its own.
     """
     own = environment | {"TORCHINDUCTOR_COMPILE_THREADS": "4", "OMP_NUM_THREADS": "2"}
 
     def run(job: list[str]) -> None:
-        command = ["nice", "-n", "19", sys.executable, __file__, "--ahead", *job]
+        command = ["nice", "-n", "5", sys.executable, __file__, "--ahead", *job]
         begin = time.perf_counter()
         try:
             done = subprocess.run(

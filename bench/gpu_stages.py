@@ -63,8 +63,10 @@ def right(record: Record, dry: bool) -> None:
     # pytest-benchmark warns of xdist, and the tests take warnings for errors.
     command += ["-p", "no:cacheprovider", "-p", "no:benchmark", "-p", "gpu_report", "--color=no"]
     if find_spec("xdist") and not dry:  # most of a test is compiling
-        command += ["-n", str(min(8, os.cpu_count() or 1))]
-    done = subprocess.run([*command, f"--junit-xml={report}"], cwd=ROOT, check=False)
+        command += ["-n", str(min(10, os.cpu_count() or 1))]
+    environment = {**os.environ, "TORCHINDUCTOR_COMPILE_THREADS": "1"}
+    command.append(f"--junit-xml={report}")
+    done = subprocess.run(command, cwd=ROOT, env=environment, check=False)
     cases = [
         ({part.tag for part in case}, f"{case.get('classname')}::{case.get('name')}")
         for case in ET.parse(report).iter("testcase")
