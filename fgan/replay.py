@@ -8,6 +8,7 @@ where the old one was, so the recording's addresses stay right.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from operator import is_
 from typing import Any, NamedTuple
 
@@ -37,11 +38,17 @@ class Recording(NamedTuple):
 
 def cuda_graph(function: Callable[[], GANInfo]) -> tuple[Callable[[], Any], GANInfo]:
     """Record the kernels that `function` launches on the current device."""
-    graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream()  # torch's own is of one device
+    graph, stream = torch.cuda.CUDAGraph(), _stream(torch.cuda.current_device())
     # Another thread may go on fetching data meanwhile.
     with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
         info = function()
     return graph.replay, info
+
+
+@cache
+def _stream(device: int) -> torch.cuda.Stream:  # pragma: no cover (needs a GPU)
+    """A device's one stream to record on: cuBLAS keeps a workspace of 32 MiB for each stream."""
+    return torch.cuda.Stream(device)
 
 
 class Replayed:

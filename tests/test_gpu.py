@@ -114,13 +114,19 @@ MODELS = {
 }
 
 
-@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-@pytest.mark.parametrize("name", list(MODELS))
+@pytest.mark.parametrize(
+    ("name", "layout"),
+    [
+        ("mlp", torch.contiguous_format),
+        ("conv", torch.contiguous_format),
+        ("conv", torch.channels_last),
+        ("resnet", torch.contiguous_format),
+        ("resnet", torch.channels_last),
+    ],
+)
 def test_the_compiled_models_are_the_eager_ones(name, layout):
     """Four rounds in float64, the last two of them replayed, whatever the layout of weights."""
     shape, generator, critic = MODELS[name]
-    if layout is torch.channels_last and name == "mlp":
-        pytest.skip("no convolutions")
     modules = [make(build).cuda().to(memory_format=layout) for build in (generator, critic)]
     # Plain descent: Adam makes full steps of gradients that are zero but for rounding.
     rate = fgan.sgd(1e-3)
@@ -182,17 +188,18 @@ def test_a_donated_round_holds_one_copy_of_the_state():
         return nn.Sequential(nn.Linear(2, 2048), *middle, nn.Linear(2048, outputs)).cuda()
 
     algorithm = fgan.gan(wide(2), wide(1), latent_dim=2)
-    compiled, state = fgan.compile(algorithm), algorithm.init(0)
+    # Not recorded: cuBLAS takes a workspace of 32 MiB for the stream that a recording is made on.
+    compiled, state = fgan.compile(algorithm, cuda_graph=False), algorithm.init(0)
     size = sum(leaf.nbytes for leaf in tree.leaves(state))
     batch, noise = on_cuda(make_batch(n_critic=1, dtype=torch.float32)), algorithm.noise(0, 0, 4)
     state, _ = compiled.step(state, batch, noise)
-    torch.cuda.synchronize()
+    torch.cuda.synchronize()  # and cuBLAS has its workspace for this stream
     before = torch.cuda.memory_allocated()
     torch.cuda.reset_peak_memory_stats()
     for _ in range(3):
         state, _ = compiled.step(state, batch, noise)
     # The gradients of one player are a sixth of both players' parameters and moments.
-    assert torch.cuda.max_memory_allocated() - before < 0.5 * size
+    assert torch.cuda.max_memory_allocated() - before < size / 3
 
 
 def test_batches_of_several_sizes_are_recorded_side_by_side():
