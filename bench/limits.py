@@ -22,7 +22,7 @@ from torch.utils.flop_counter import flop_registry
 from workloads import Workload
 
 import fgan
-from fgan.passes import Rewrite
+from fgan.compiler.passes import Rewrite
 
 
 class Rates(NamedTuple):

@@ -107,7 +107,7 @@ def per_sample(
 ) -> fgan.Algorithm:
     """The recipe with its penalty's gradients taken sample by sample, as they are defined."""
     penalty, weight, sample_at, (rate, betas) = PENALTIES[recipe]
-    return fgan.algorithm.adversarial(
+    return fgan.game.adversarial(
         generator,
         critic,
         critic_loss=fgan.losses.wasserstein_critic_loss,

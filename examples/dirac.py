@@ -35,7 +35,7 @@ METHODS: dict[str, Callable[..., fgan.Algorithm]] = {
     "WGAN-GP": partial(fgan.wgan_gp, penalty_weight=0.5),
     "WGAN-div, p = 6": fgan.wgan_div,
     "WGAN-div, p = 2": partial(fgan.wgan_div, k=0.5, p=2),
-    "GAN + R1": partial(fgan.algorithm.adversarial, **MINIMAX, **R1),
+    "GAN + R1": partial(fgan.game.adversarial, **MINIMAX, **R1),
 }
 
 

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 import fgan
-from fgan.network import batch_dependence
+from fgan.networks import batch_dependence
 from fgan.penalties import batched_input_gradients, gradient_norms, input_gradients, interpolate
 
 NORMS = ["none", "layer", "instance", "weight", "batch"]

@@ -20,7 +20,7 @@ from torch.func import grad, vmap
 
 import fgan
 from fgan import losses, tree
-from fgan.network import reinitialized
+from fgan.networks import reinitialized
 
 METHODS = {"labels alone": 0.0, "with the generator": 3.0}  # and the weight of the game
 COLORS = "tab:gray", "tab:green"

@@ -6,12 +6,12 @@ state, info = algorithm.step(state, batch, algorithm.noise(seed=0, round_index=0
 """
 
 from fgan import data, losses, measures, models, penalties, tree
-from fgan.compile import compile
-from fgan.network import Network, make_functional
+from fgan.compiler.compile import compile
+from fgan.networks import Network, make_functional
 from fgan.optim import adam, rmsprop, sgd
 from fgan.population import population
 from fgan.recipes import gan, wgan, wgan_div, wgan_gp
-from fgan.train import train
+from fgan.run.loop import train
 from fgan.types import Algorithm, Batch, GANInfo, GANState, Noise
 
 __all__ = [

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fgan import tree
-from fgan.network import ALTERNATIVES, mixing_layers
+from fgan.networks import ALTERNATIVES, mixing_layers
 from fgan.optim import Optimizer
 from fgan.penalties import SAMPLE_AT
 from fgan.types import Batch, GANState, Noise, Updates

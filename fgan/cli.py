@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from fgan import checkpoint, pictures
-from fgan.compile import compile as compiled
-from fgan.config import MODELS, RECIPES, Config, Run
+from fgan.compiler.compile import compile as compiled
 from fgan.data import NAMES, DataSet, load
 from fgan.penalties import SAMPLE_AT
+from fgan.run import checkpoints, pictures
+from fgan.run.configuration import MODELS, RECIPES, Config, Run
+from fgan.run.loop import CHECKPOINT, CONFIG, SAMPLES, DivergenceError, train
 from fgan.seeds import mix_seed
-from fgan.train import CHECKPOINT, CONFIG, SAMPLES, DivergenceError, train
 from fgan.types import Algorithm
 
 
@@ -107,7 +107,7 @@ def sample_command(
         columns = min(num, len(names))
         headings = names[:columns]
     algorithm = run.build(target)
-    state = checkpoint.load(folder / CHECKPOINT, like=algorithm.init())
+    state = checkpoints.load(folder / CHECKPOINT, like=algorithm.init())
     source = torch.Generator().manual_seed(mix_seed(seed))
     latent = torch.randn(num, algorithm.latent_dim, generator=source).to(target)
     with torch.no_grad():

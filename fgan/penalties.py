@@ -36,7 +36,7 @@ def batched_input_gradients(critic: Critic, x: Tensor, *conditions: Tensor) -> T
     """The same by one backward pass of Σ_i D(x_i); the shape of `x`.
 
     Equal to `input_gradients` exactly when ∂D_i/∂x_j = 0 for i ≠ j, which is for the caller to
-    ensure (`fgan.network.check_batch_independent`), and faster: its matrix products stay large.
+    ensure (`fgan.networks.check_batch_independent`), and faster: its matrix products stay large.
     """
     return grad(lambda samples: critic(samples, *conditions).sum())(x)
 

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from fgan import losses, tree
-from fgan.algorithm import adversarial
+from fgan.game import adversarial
 from fgan.optim import Optimizer, adam, rmsprop
 from fgan.penalties import batched_input_gradients, gradient_penalty, w_divergence_penalty
 from fgan.types import Algorithm, Tensors, Updates

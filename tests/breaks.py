@@ -100,11 +100,11 @@ BREAKS = {
         "properties_points",
     ),
     "batches of any critic in one pass": (
-        "algorithm.py", "together = penalty is not None or is_per_sample(critic)",
+        "game.py", "together = penalty is not None or is_per_sample(critic)",
         "together = True", ROUND,
     ),
     "clamp before the update": (
-        "algorithm.py",
+        "game.py",
         "        params, opt_state = critic_optimizer.update(gradients, opt_state, params)\n"
         "        if project is not None:\n            params = project(params)\n",
         "        if project is not None:\n            params = project(params)\n"
@@ -113,85 +113,85 @@ BREAKS = {
     ),
     # the round
     "one critic update too few": (
-        "algorithm.py", "for i in range(updates):", "for i in range(max(1, updates - 1)):", ROUND,
+        "game.py", "for i in range(updates):", "for i in range(max(1, updates - 1)):", ROUND,
     ),
     "every update sees the first batch": (
-        "algorithm.py", "                    batch.real[i],", "                    batch.real[0],",
+        "game.py", "                    batch.real[i],", "                    batch.real[0],",
         ROUND,
     ),
     "labels not shared by the fakes": (
-        "algorithm.py", "fake = fakes(state, latent, condition)",
+        "game.py", "fake = fakes(state, latent, condition)",
         "fake = fakes(state, latent, condition if condition is None else condition.roll(1))",
         "properties_recipes",
     ),
     "generator judged under the first labels": (
-        "algorithm.py", "conditions[-1],", "conditions[0],", ROUND,
+        "game.py", "conditions[-1],", "conditions[0],", ROUND,
     ),
     "fakes in evaluation mode": (
-        "algorithm.py", "return generate_with(*state.generator[:2], latent, *conditions)[0]",
+        "game.py", "return generate_with(*state.generator[:2], latent, *conditions)[0]",
         "return generate_with(*state.generator[:2], latent, *conditions, training=False)[0]", ROUND,
     ),
     "penalty taken at the wrong weight": (
-        "algorithm.py", "tree.like(penalty_weight, penalty_mean) * penalty_mean", "penalty_mean",
+        "game.py", "tree.like(penalty_weight, penalty_mean) * penalty_mean", "penalty_mean",
         ROUND,
     ),
     "buffers of the fake pass kept": (
-        "algorithm.py", "            fake_scores, _ = critic_at(fake, *conditions)",
+        "game.py", "            fake_scores, _ = critic_at(fake, *conditions)",
         "            fake_scores, new_buffers = critic_at(fake, *conditions)", ROUND,
     ),
     "critic's buffers never move": (
-        "algorithm.py",
+        "game.py",
         "player = Player(params, new_buffers, opt_state)\n"
         "        state = GANState(state.generator, player",
         "player = Player(params, buffers, opt_state)\n"
         "        state = GANState(state.generator, player", ROUND,
     ),
     "gradient cut before the generator": (
-        "algorithm.py", "fake_scores = critic_at(fake)\n",
+        "game.py", "fake_scores = critic_at(fake)\n",
         "fake_scores = critic_at(fake.detach())\n",
         ROUND,
     ),
     "simultaneous play takes turns": (
-        "algorithm.py", "state = GANState(ahead.generator, state.critic, ahead.ema, ahead.round)",
+        "game.py", "state = GANState(ahead.generator, state.critic, ahead.ema, ahead.round)",
         "state, made = generator_update(state, *generator_input)", ROUND,
     ),
     "running mean lags a round": (
-        "algorithm.py", "tree.lerp(ema.params, params, 1 - ema_decay)",
+        "game.py", "tree.lerp(ema.params, params, 1 - ema_decay)",
         "tree.lerp(ema.params, state.generator.params, 1 - ema_decay)", ROUND,
     ),
     "running mean with decay reversed": (
-        "algorithm.py", "tree.lerp(ema.params, params, 1 - ema_decay)",
+        "game.py", "tree.lerp(ema.params, params, 1 - ema_decay)",
         "tree.lerp(ema.params, params, ema_decay)", ROUND,
     ),
     "samples without the running mean": (
-        "algorithm.py", "kept = state.ema if isinstance(state.ema, Weights) else state.generator",
+        "game.py", "kept = state.ema if isinstance(state.ema, Weights) else state.generator",
         "kept = state.generator", ROUND,
     ),
     "rounds not counted": (
-        "algorithm.py", "GANState(player, state.critic, ema, state.round + 1)",
+        "game.py", "GANState(player, state.critic, ema, state.round + 1)",
         "GANState(player, state.critic, ema, state.round)", ROUND,
     ),
     "noise the same in every round": (
-        "algorithm.py", "mix_seed(seed, _NOISE, round_index)", "mix_seed(seed, _NOISE)", ROUND,
+        "game.py", "mix_seed(seed, _NOISE, round_index)", "mix_seed(seed, _NOISE)", ROUND,
     ),
     # networks
     "buffers mutated": (
-        "network.py", "key: buffer.clone() for key, buffer in buffers.items()",
+        "networks/functional.py", "key: buffer.clone() for key, buffer in buffers.items()",
         "key: buffer for key, buffer in buffers.items()", "network step",
     ),
     "evaluation mode ignored": (
-        "network.py", "is None:\n            output = functional_call(frames[training]",
+        "networks/functional.py", "is None:\n            output = functional_call(frames[training]",
         "is None:\n            output = functional_call(frames[True]", "network",
     ),
-    "autocast ignored": ("network.py", "if autocast is None:", "if True:", "network"),
+    "autocast ignored": ("networks/functional.py", "if autocast is None:", "if True:", "network"),
     "autocast passes convolutions under vmap by": (
-        "autocast.py", "if func in _CONVOLUTIONS and", "if False and", "network",
+        "networks/autocast.py", "if func in _CONVOLUTIONS and", "if False and", "network",
     ),
     "labels not looked at under grad": (
         "models/layers.py", "while functorch.is_gradtrackingtensor(x):", "while False:", "models",
     ),
     "missing real scores taken from the fakes": (
-        "algorithm.py", "unknown if real is None", "fake_scores if real is None", "errors",
+        "game.py", "unknown if real is None", "fake_scores if real is None", "errors",
     ),
     # optimisers
     "bias correction of the mean dropped": (
@@ -208,81 +208,86 @@ BREAKS = {
     ),
     # compiled rounds
     "programs told apart by shapes alone": (
-        "programs.py", "key += (type(node), structure)", "key += (type(node),)", "donation",
+        "compiler/tracing.py", "key += (type(node), structure)", "key += (type(node),)", "donation",
     ),
     "donated memory not checked": (
-        "compile.py", "if any(end > begin for (_, end), (begin, _) in pairwise(spans)) or",
+        "compiler/compile.py", "if any(end > begin for (_, end), (begin, _) in pairwise(spans)) or",
         "if", "donation",
     ),
     "one number for all taken for memory of its own": (
-        "compile.py", " or any(map(_is_shared, leaves)):", ":", "donation",
+        "compiler/compile.py", " or any(map(_is_shared, leaves)):", ":", "donation",
     ),
     "a leaf that becomes another read when it is overwritten": (
-        "passes/moves.py", "if value is not target and", "if False and", "donation",
+        "compiler/passes/moves.py", "if value is not target and", "if False and", "donation",
     ),
     "a refused round spends its state": (
-        "compile.py", "if writers_runs() == runs:", "if False:", "donation",
+        "compiler/compile.py", "if writers_runs() == runs:", "if False:", "donation",
     ),
     "merged batches taken for flattened images": (
-        "passes/flattened.py", " and have.shape[0] == want.shape[0]", "", "flattened",
+        "compiler/passes/flattened.py", " and have.shape[0] == want.shape[0]", "", "flattened",
     ),
     "scaled products parted from their terms": (
-        "passes/biases.py", "if node.kwargs or", "if", "biases",
+        "compiler/passes/biases.py", "if node.kwargs or", "if", "biases",
     ),
     "narrow products turned, and not back": (
-        "passes/narrow.py", "aten.permute.default, product, axes",
+        "compiler/passes/narrow.py", "aten.permute.default, product, axes",
         "aten.reshape.default, product, [*node.meta['val'].shape]", "narrow",
     ),
     "oneDNN for Intel too": (
-        "passes/onednn.py", """.startswith("Intel")""", """.startswith("?")""", "onednn",
+        "compiler/passes/onednn.py", """.startswith("Intel")""", """.startswith("?")""", "onednn",
     ),
     "every term of a product taken for a bias": (
-        "passes/onednn.py", " and term.meta[\"val\"].shape == node.meta[\"val\"].shape[1:]", "",
+        "compiler/passes/onednn.py",
+        " and term.meta[\"val\"].shape == node.meta[\"val\"].shape[1:]", "",
         "onednn",
     ),
     "shifts of a transposed convolution reversed": (
-        "passes/deconvolution.py", "(t - y - p) // s for", "(y + p - t) // s for", "deconvolution",
+        "compiler/passes/deconvolution.py",
+        "(t - y - p) // s for", "(y + p - t) // s for", "deconvolution",
     ),
     "gradient by the image computed twice": (
-        "passes/deconvolution.py", "[False, *mask[1:]]", "mask", "deconvolution",
+        "compiler/passes/deconvolution.py", "[False, *mask[1:]]", "mask", "deconvolution",
     ),
     "rows followed where they are widened": (
-        "passes/proportional.py", "value.ndim != rank", "False", "proportional",
+        "compiler/passes/proportional.py", "value.ndim != rank", "False", "proportional",
     ),
     "rows followed through what is not linear": (
-        "passes/proportional.py", "        else:\n            return None\n    if rank",
+        "compiler/passes/proportional.py", "        else:\n            return None\n    if rank",
         "        else:\n            bases.append(argument)\n    if rank", "proportional",
     ),
     "factor on the wrong term of a weight's gradient": (
-        "passes/proportional.py", "multiple.factor), u", "multiple.factor), a", "proportional",
+        "compiler/passes/proportional.py",
+        "multiple.factor), u", "multiple.factor), a", "proportional",
     ),
     "stride and dilation of a weight's gradient as in the convolution": (
-        "passes/weight_gradients.py", "dilation, padding, stride, False",
+        "compiler/passes/weight_gradients.py", "dilation, padding, stride, False",
         "stride, padding, dilation, False", "weight_gradients",
     ),
     "samples mixed feature by feature taken for interpolates": (
-        "passes/interpolates.py", " and per_sample else", " else", "interpolates",
+        "compiler/passes/interpolates.py", " and per_sample else", " else", "interpolates",
     ),
     "labels of interpolates not looked at": (
-        "passes/interpolates.py", "(_original(row.args[0]), row.args[1]) == (one, 0)",
+        "compiler/passes/interpolates.py", "(_original(row.args[0]), row.args[1]) == (one, 0)",
         "row.args[1] == 0", "interpolates",
     ),
     "products joined that wait for each other": (
-        "passes/products.py", "_ancestors(node).isdisjoint(together)", "True", "products",
+        "compiler/passes/products.py", "_ancestors(node).isdisjoint(together)", "True", "products",
     ),
     "results made parts of one tensor": (
-        "passes/products.py", "if _is_layer(node) and not goes_out(node):",
+        "compiler/passes/products.py", "if _is_layer(node) and not goes_out(node):",
         "if _is_layer(node):", "products",
     ),
     "terms of a joined sum in another order": (
-        "passes/products.py", "rights.reverse()", "pass", "products",
+        "compiler/passes/products.py", "rights.reverse()", "pass", "products",
     ),
     "figures of a recording handed out": (
-        "replay.py", "return state, tree.clone(recording.info)", "return state, recording.info",
+        "compiler/cuda_graphs.py",
+        "    return made\n\n\ndef _copied",
+        "    return recording.info\n\n\ndef _copied",
         "replay",
     ),
     "a recording outlives its state": (
-        "replay.py", "if places != self._places:", "if not self._places:", "replay",
+        "compiler/cuda_graphs.py", "if places != self._places:", "if not self._places:", "replay",
     ),
     # populations
     "every member has the first value": (
@@ -296,13 +301,14 @@ BREAKS = {
         "population.py", "(x.movedim(0, 1).contiguous() for x in", "(x for x in", "population",
     ),
     "compiled steps run on wrappers": (
-        "compile.py", "if peek_interpreter_stack() is not None:", "if False:", "population",
+        "compiler/compile.py",
+        "if peek_interpreter_stack() is not None:", "if False:", "population",
     ),
     "a copy takes the ink": (
-        "passes/views.py", "if not _is_written_to(node):", "if node.users:", "views",
+        "compiler/passes/views.py", "if not _is_written_to(node):", "if node.users:", "views",
     ),
     "views that the compiler cannot make": (
-        "passes/views.py", "node.target = aten.reshape.default", "pass", "donation",
+        "compiler/passes/views.py", "node.target = aten.reshape.default", "pass", "donation",
     ),
     # measures
     "W-divergence counts its penalty twice": (

@@ -5,7 +5,7 @@ import os
 
 import pytest
 import torch
-from networks import RECIPES, pair
+from helpers import RECIPES, pair
 
 # pytest gives its log handler to loggers that do not propagate, and torch, finding one here, would
 # write out every graph that it traces, which takes as long as compiling it.

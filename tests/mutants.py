@@ -29,7 +29,7 @@ def broken(text, old, new):
 
 def first_failure(output):
     """The id of the first test that failed, or "" if none did."""
-    found = re.search(r"^(?:FAILED|ERROR) (?:tests/)?(.+?)(?: - .*)?$", output, re.MULTILINE)
+    found = re.search(r"^(?:FAILED|ERROR) (?:tests/\w+/)?(.+?)(?: - .*)?$", output, re.MULTILINE)
     return found.group(1) if found else ""
 
 
@@ -37,7 +37,8 @@ def run(copy, tests):
     """(exit status, output) of pytest on some test files of the copy."""
     environment = os.environ | {"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
-    command += [f"tests/test_{name}.py" for name in tests.split()]
+    for name in tests.split():
+        command += [str(path) for path in sorted(copy.glob(f"tests/**/test_{name}.py"))]
     done = subprocess.run(
         command, cwd=copy, env=environment, capture_output=True, text=True, check=False
     )

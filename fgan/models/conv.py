@@ -86,7 +86,7 @@ class LabelConv2d(nn.Conv2d):
     instead of once per sample, which takes a third off the critic's time. The result is the same.
     """
 
-    per_sample = True  # see `fgan.network.is_per_sample`
+    per_sample = True  # see `fgan.networks.is_per_sample`
 
     def __init__(self, channels: int, num_classes: int, width: int) -> None:
         super().__init__(channels + num_classes, width, kernel_size=4, stride=2, padding=1)

@@ -65,7 +65,7 @@ class Critic(nn.Module):
         self.sample_shape = tuple(sample_shape)
         self.num_classes = num_classes
         self.stem = stem
-        # See `fgan.network.is_per_sample`. A stem that is a function could be any function.
+        # See `fgan.networks.is_per_sample`. A stem that is a function could be any function.
         self.per_sample = isinstance(stem, nn.Module) or stem in (join, join_flat)
         self.layers = layers
 

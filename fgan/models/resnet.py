@@ -79,7 +79,7 @@ def resnet_critic(
 class Sum(nn.Module):
     """shortcut(x) + residual(x): a residual block (He 2016, arXiv 1603.05027)."""
 
-    per_sample = True  # see `fgan.network.is_per_sample`
+    per_sample = True  # see `fgan.networks.is_per_sample`
 
     def __init__(self, shortcut: nn.Module, residual: nn.Module) -> None:
         super().__init__()

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.func import vmap
 
 from fgan import tree
-from fgan.network import parameters_and_buffers
+from fgan.networks import parameters_and_buffers
 from fgan.testing.engine import (
     InvariantError,
     demand,

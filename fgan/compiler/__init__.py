@@ -1,0 +1,1 @@
+"""Compiled rounds: tracing, graph passes, donation and CUDA graphs."""

@@ -1,0 +1,23 @@
+"""Modules as pure functions, their fresh parameters, and which of their layers mix samples."""
+
+from fgan.networks.functional import Network, make_functional, parameters_and_buffers
+from fgan.networks.initialise import reinitialized
+from fgan.networks.per_sample import (
+    ALTERNATIVES,
+    batch_dependence,
+    check_batch_independent,
+    is_per_sample,
+    mixing_layers,
+)
+
+__all__ = [
+    "ALTERNATIVES",
+    "Network",
+    "batch_dependence",
+    "check_batch_independent",
+    "is_per_sample",
+    "make_functional",
+    "mixing_layers",
+    "parameters_and_buffers",
+    "reinitialized",
+]

@@ -1,0 +1,75 @@
+"""Fresh parameters for a module, the same for the same seed on every device."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+from torch.nn.utils.parametrizations import _SpectralNorm
+
+from fgan.networks.functional import copied
+
+
+def reinitialized(module: nn.Module, seed: int) -> nn.Module:
+    """A copy of `module` with fresh parameters, the same for the same seed on every device.
+
+    Frozen parameters keep their values: they are there because somebody trained them.
+
+    Every layer's own `reset_parameters` draws them, children before parents, so that a model may
+    override what its layers do. The global random number generators are left as they were.
+
+    Raises ValueError for a layer that holds parameters which neither it nor a module around it can
+    reset.
+    """
+    fresh = copied(module, "cpu")
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed % 2**64)
+        _reset(fresh, "", covered=False)
+    for old, new in zip(_tensors_of(module), _tensors_of(fresh), strict=True):
+        frozen = isinstance(old, nn.Parameter) and not old.requires_grad
+        new.data = old.detach().clone() if frozen else new.data.to(old.device)
+    return fresh
+
+
+def _tensors_of(module: nn.Module) -> list[Tensor]:
+    return [*module.parameters(), *module.buffers()]
+
+
+def _reset(module: nn.Module, path: str, covered: bool) -> None:
+    """Reset `module` and all below it; `covered` when a module above resets its own subtree."""
+    reset = getattr(module, "reset_parameters", None) or getattr(module, "_reset_parameters", None)
+    for key, child in module.named_children():
+        if key != "parametrizations":
+            _reset(child, f"{path}.{key}" if path else key, covered or reset is not None)
+    if reset is not None:
+        if parametrize.is_parametrized(module):
+            _reset_parametrized(module, reset)
+        else:
+            reset()
+    elif not covered and any(True for _ in module.parameters(recurse=False)):
+        raise ValueError(
+            f"layer {path!r} ({type(module).__name__}) cannot be re-initialised: it holds "
+            "parameters and has no reset_parameters(). Define one, or call init() without a seed "
+            "to start from the parameters that the module holds."
+        )
+
+
+def _reset_parametrized(layer: nn.Module, reset: Callable[[], None]) -> None:
+    """Reset the tensors behind a parametrisation, which a bare reset would leave untouched."""
+    behind: Any = layer.parametrizations  # tensor name -> the parametrisations that compute it
+    with parametrize.cached():
+        reset()  # fills the cached, computed tensors in place
+        values = {key: getattr(layer, key).detach().clone() for key in behind}
+    for key, value in values.items():
+        for step in behind[key]:
+            if hasattr(step, "_u"):
+                _restart_power_iteration(step, value)
+        setattr(layer, key, value)
+
+
+def _restart_power_iteration(step: Any, weight: Tensor) -> None:
+    """Draw the singular vectors of a spectral norm anew, as its constructor did."""
+    fresh: _SpectralNorm = type(step)(weight, step.n_power_iterations, step.dim, step.eps)
+    step._u.copy_(fresh._u)
+    step._v.copy_(fresh._v)

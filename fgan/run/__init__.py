@@ -1,0 +1,1 @@
+"""The edge: the training loop, its files, its display and its pictures."""

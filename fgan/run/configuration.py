@@ -1,0 +1,178 @@
+"""What a run from the command line is made of, and how its networks and recipe are built."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from fgan import models, recipes
+from fgan.data.files import replacing
+from fgan.optim import Optimizer, adam, rmsprop
+from fgan.types import Algorithm
+
+RECIPES: dict[str, Callable[..., Algorithm]] = {
+    "gan": recipes.gan,
+    "wgan": recipes.wgan,
+    "wgan-gp": recipes.wgan_gp,
+    "wgan-div": recipes.wgan_div,
+}
+MODELS = ("auto", "mlp", "conv", "resnet")
+
+# Settings that only some recipes have, by the keyword that they go by.
+_OWN_SETTINGS = {
+    "loss": ("gan",),
+    "clip": ("wgan",),
+    "critic_warmup": ("wgan",),
+    "penalty_weight": ("wgan-gp",),
+    "k": ("wgan-div",),
+    "p": ("wgan-div",),
+    "sample_at": ("wgan-gp", "wgan-div"),
+}
+
+
+@dataclass(frozen=True)
+class Config:
+    """A run's settings; None stands for the default of the recipe, or of the network."""
+
+    recipe: str = "wgan-gp"
+    data: str = "glyphs"
+    image_size: int | None = None
+    conditional: bool = True
+    rounds: int = 500
+    batch_size: int = 64
+    seed: int = 0
+    model: str = "auto"
+    latent_dim: int = 64
+    width: int | None = None
+    critic_norm: str | None = None
+    n_critic: int | None = None
+    lr: float | None = None
+    ema_decay: float | None = 0.99
+    update: str = "alternating"
+    loss: str | None = None
+    clip: float | None = None
+    critic_warmup: bool | None = None
+    penalty_weight: float | None = None
+    k: float | None = None
+    p: float | None = None
+    sample_at: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.recipe not in RECIPES:
+            raise ValueError(f"unknown recipe {self.recipe!r}; known are {', '.join(RECIPES)}")
+        if self.model not in MODELS:
+            raise ValueError(f"unknown model {self.model!r}; known are {', '.join(MODELS)}")
+        for name in ("rounds", "batch_size", "latent_dim", "width"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} is at least 1, and {value} was given")
+        for name, owners in _OWN_SETTINGS.items():
+            if getattr(self, name) is not None and self.recipe not in owners:
+                raise ValueError(
+                    f"{name} is a setting of {' and '.join(owners)}, not {self.recipe}"
+                )
+
+
+@dataclass(frozen=True)
+class Run:
+    """A configuration and what it was applied to: enough to build the networks without the data."""
+
+    config: Config
+    sample_shape: tuple[int, ...]
+    class_names: tuple[str, ...]
+
+    def save(self, path: Path) -> None:
+        """Write as JSON."""
+        content = asdict(self.config) | {
+            "sample_shape": self.sample_shape,
+            "class_names": self.class_names,
+        }
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(content, indent=2) + "\n")
+
+    @staticmethod
+    def load(path: Path) -> "Run":
+        """Read what `save` wrote. Raises ValueError where it cannot be read."""
+        try:
+            content = json.loads(path.read_text())
+            shape, names = content.pop("sample_shape"), content.pop("class_names")
+            return Run(Config(**content), tuple(shape), tuple(names))
+        except OSError as error:
+            raise ValueError(f"there is no run in {path.parent}: no {path.name}") from error
+        except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+            raise ValueError(f"{path} is not the configuration of a run: {error}") from error
+
+    def build(self, device: torch.device | str = "cpu") -> Algorithm:
+        """The algorithm with fresh networks on `device`.
+
+        Raises ValueError where the settings, the recipe and the sample's shape do not fit.
+        """
+        generator, critic = self._networks()
+        return self._recipe()(generator.to(device), critic.to(device))
+
+    def _recipe(self) -> Callable[[nn.Module, nn.Module], Algorithm]:
+        config = self.config
+        settings: dict[str, Any] = {
+            name: getattr(config, name)
+            for name in ("loss", "clip", "penalty_weight", "k", "p", "sample_at", "n_critic")
+            if getattr(config, name) is not None
+        }
+        if config.critic_warmup:
+            settings["n_critic"] = recipes.critic_warmup(config.n_critic or 5)
+        rate, optimizer = _OPTIMIZERS[config.recipe]
+        chosen = optimizer(rate if config.lr is None else config.lr)
+        settings |= {"generator_optimizer": chosen, "critic_optimizer": chosen}
+        settings |= {"ema_decay": config.ema_decay, "update": config.update}
+        return lambda generator, critic: RECIPES[config.recipe](generator, critic, **settings)
+
+    def _networks(self) -> tuple[nn.Module, nn.Module]:
+        config, shape = self.config, self.sample_shape
+        kind = _model_for(shape) if config.model == "auto" else config.model
+        conditions: dict[str, Any] = {
+            "num_classes": len(self.class_names) if config.conditional else None
+        }
+        norm = config.critic_norm or "none"
+        width: dict[str, Any] = {} if config.width is None else {"width": config.width}
+        if kind == "mlp":
+            hidden = {"hidden": (config.width,) * 3} if config.width is not None else {}
+            points = {"norm": "none", "hidden": (config.width or 128,) * 3}
+            mine: dict[str, Any] = points if len(shape) == 1 else hidden
+            return (
+                models.mlp_generator(shape, config.latent_dim, **conditions, **mine),
+                models.mlp_critic(shape, **conditions, **mine | {"norm": norm}),
+            )
+        if len(shape) != 3:
+            raise ValueError(f"the {kind} networks make images, and a sample is {list(shape)}")
+        make, judge = {
+            "conv": (models.conv_generator, models.conv_critic),
+            "resnet": (models.resnet_generator, models.resnet_critic),
+        }[kind]
+        return (
+            make(shape, config.latent_dim, **conditions, **width),
+            judge(shape, norm=norm, **conditions, **width),
+        )
+
+
+# The papers' optimisers, at rates for the small networks here: theirs are for runs of 10⁵ rounds,
+# and a run from the command line should show something within minutes.
+_OPTIMIZERS: dict[str, tuple[float, Callable[[float], Optimizer]]] = {
+    "gan": (1e-3, partial(adam, betas=(0.5, 0.999))),
+    "wgan": (1e-3, rmsprop),
+    "wgan-gp": (1e-3, partial(adam, betas=(0.0, 0.9))),
+    "wgan-div": (1e-3, partial(adam, betas=(0.5, 0.999))),
+}
+
+
+def _model_for(shape: tuple[int, ...]) -> str:
+    """The smallest network that suits samples of this shape."""
+    if len(shape) == 3 and shape[1] == shape[2]:
+        if shape[1] in (28, 32, 64):
+            return "conv"
+        if shape[1] > 64 and shape[1] & (shape[1] - 1) == 0:
+            return "resnet"
+    return "mlp"

@@ -1,0 +1,91 @@
+"""Samples as pictures: images in a grid, points in the plane."""
+
+import colorsys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from einops import rearrange
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from fgan.data import to_uint8
+from fgan.data.files import replacing
+
+_PAPER, _INK, _FAINT = (255, 255, 255), (40, 40, 40), (200, 200, 200)
+_GAP = 2  # pixels between images
+
+
+def save_images(
+    path: str | Path, images: Tensor, columns: int, headings: Sequence[str] = ()
+) -> None:
+    """Write images [N, C, H, W] in [-1, 1] as a grid, row by row, as PNG.
+
+    headings: one word above each column. One channel is drawn grey, three in colour; of any other
+    number the first is shown.
+    """
+    pixels = to_uint8(images.detach().cpu())
+    pixels = pixels if pixels.shape[1] == 3 else pixels[:, :1].expand(-1, 3, -1, -1)
+    zoom = max(1, 64 // pixels.shape[-1])
+    pixels = pixels.repeat_interleave(zoom, dim=2).repeat_interleave(zoom, dim=3)
+    rows = -(-len(pixels) // columns)
+    missing = rows * columns - len(pixels)
+    blank = torch.full((missing, *pixels.shape[1:]), 255, dtype=torch.uint8)
+    padded = torch.nn.functional.pad(torch.cat([pixels, blank]), [_GAP] * 4, value=255)
+    grid = rearrange(padded, "(r c) ch h w -> (r h) (c w) ch", c=columns)
+    picture = Image.fromarray(grid.numpy())
+    if headings:
+        picture = _headed(picture, headings, picture.width // columns)
+    _write(picture, path)
+
+
+def save_points(
+    path: str | Path, points: Tensor, labels: Tensor | None = None, real: Tensor | None = None
+) -> None:
+    """Write points [N, 2] as a scatter plot in PNG, coloured by label, over `real` ones in grey."""
+    side = 512
+    picture = Image.new("RGB", (side, side), _PAPER)
+    draw = ImageDraw.Draw(picture)
+    frame = points if real is None else real
+    extent = 1.2 * float(frame.detach().abs().max().clamp(min=1e-6))
+
+    def dots(where: Tensor, colours: list[tuple[int, int, int]], radius: float) -> None:
+        spots = (where.detach().cpu().float() / extent * torch.tensor([1.0, -1.0]) + 1) * side / 2
+        for (x, y), colour in zip(spots.tolist(), colours, strict=True):
+            draw.ellipse([x - radius, y - radius, x + radius, y + radius], fill=colour)
+
+    if real is not None:
+        dots(real, [_FAINT] * len(real), 2)
+    if labels is None:
+        dots(points, [(31, 95, 191)] * len(points), 1.5)
+    else:
+        classes = int(labels.max()) + 1
+        dots(points, [_hue(label / classes) for label in labels.tolist()], 1.5)
+    _write(picture, path)
+
+
+def _headed(picture: Image.Image, headings: Sequence[str], width: int) -> Image.Image:
+    """The picture under a line of column headings, in the largest type that fits all of them."""
+    for size in range(14, 5, -1):
+        font = ImageFont.load_default(size)
+        if all(font.getlength(word) <= width - 2 for word in headings):
+            break
+    top = size + 6
+    page = Image.new("RGB", (picture.width, picture.height + top), _PAPER)
+    page.paste(picture, (0, top))
+    draw = ImageDraw.Draw(page)
+    for column, word in enumerate(headings):
+        middle = (column * width + width / 2, top / 2)
+        draw.text(middle, word, fill=_INK, font=font, anchor="mm")
+    return page
+
+
+def _hue(turn: float) -> tuple[int, int, int]:
+    red, green, blue = colorsys.hsv_to_rgb(turn, 0.85, 0.8)
+    return round(red * 255), round(green * 255), round(blue * 255)
+
+
+def _write(picture: Image.Image, path: str | Path) -> None:
+    """Atomically, so that whoever watches the folder never opens half a picture."""
+    with replacing(path) as temporary:
+        picture.save(temporary, format="PNG")

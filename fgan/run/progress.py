@@ -1,0 +1,130 @@
+"""The figures of a run: on disk as JSON lines, on screen as a progress display."""
+
+import json
+import math
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console, RenderableType
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from fgan.data.files import replacing
+
+Figures = Mapping[str, float]
+
+
+class MetricsFile:
+    """`metrics.jsonl`: one object per logged round, its `round` first."""
+
+    def __init__(self, path: Path, rounds_done: int = 0) -> None:
+        """Go on after round `rounds_done`; what a lost continuation wrote beyond it is dropped."""
+        kept = []
+        if path.exists():
+            for line in path.read_text().splitlines():
+                try:
+                    if json.loads(line)["round"] <= rounds_done:
+                        kept.append(line + "\n")
+                except (json.JSONDecodeError, KeyError):
+                    continue  # a line that a crash cut short
+        with replacing(path) as temporary:
+            temporary.write_text("".join(kept))
+        self._file = path.open("a")
+
+    def write(self, round_index: int, figures: Figures) -> None:
+        """Append a line, at once."""
+        self._file.write(json.dumps({"round": round_index, **figures}) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class _Lines(Progress):
+    """A progress line, and one of figures below it: 80 columns do not hold both."""
+
+    figures = Text()
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield from super().get_renderables()
+        yield self.figures
+
+
+class Display:
+    """Progress, time left, rounds per second and the running losses.
+
+    Two live lines on a terminal; elsewhere a plain line at most every two seconds.
+    """
+
+    _QUIET = 2.0  # seconds between plain lines
+
+    def __init__(self, rounds: int, start: int = 0, console: Console | None = None) -> None:
+        self._console = console or Console(file=sys.stdout)
+        self._rounds, self._start = rounds, start
+        self._began = self._spoke = time.monotonic()
+        self._progress = _Lines(
+            SpinnerColumn(),
+            MofNCompleteColumn(),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[speed]}"),
+            TimeRemainingColumn(compact=True),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )
+        self._task = self._progress.add_task("", total=rounds, completed=start, speed="")
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+    def advance(self, done: int) -> None:
+        """Say that `done` rounds are complete."""
+        self._progress.update(self._task, completed=done, speed=f"{self._speed(done):.1f} rounds/s")
+
+    def show(self, done: int, figures: Figures) -> None:
+        """Show the figures of round `done`."""
+        summary = "  ".join(
+            f"{label} {figures[name]:.3f}"
+            for label, name in (
+                ("critic", "critic_loss"),
+                ("generator", "generator_loss"),
+                ("distance", "distance"),
+                ("penalty", "penalty"),
+            )
+        )
+        self._progress.figures = Text("  " + summary, no_wrap=True, overflow="ellipsis")
+        now = time.monotonic()
+        quiet = now - self._spoke < self._QUIET and done != self._rounds
+        if not self._console.is_terminal and not quiet:
+            self._spoke = now
+            speed = self._speed(done)
+            left = (self._rounds - done) / speed if speed else math.inf
+            self._console.print(
+                f"round {done}/{self._rounds}  {speed:.1f} rounds/s  {left:.0f} s left  {summary}",
+                soft_wrap=True,
+                highlight=False,
+            )
+
+    def _speed(self, done: int) -> float:
+        elapsed = time.monotonic() - self._began
+        return (done - self._start) / elapsed if elapsed > 0 else 0.0

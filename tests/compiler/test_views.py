@@ -1,0 +1,44 @@
+"""Views become reshapes, but for those that somebody writes into."""
+
+import pytest
+import torch
+from torch.fx.experimental.proxy_tensor import make_fx
+from tracing import aten, count, numbers
+
+from fgan.compiler.passes.views import loosen_views
+
+X = numbers(4, 6)
+LOOSE = {
+    "read": lambda x: x.view(24) + 1,
+    "copied from": lambda x: torch.zeros_like(x).view(24).clone().copy_(x.view(24)),
+    "written beside": lambda x: (x.view(24) * 2).add_(1),
+}
+WRITTEN = {
+    "itself": lambda x: x.clone().view(24).add_(1),
+    "a part of it": lambda x: x.clone().view(2, 12)[0].mul_(3),
+    "a view of a part of it": lambda x: x.clone().view(3, 8).t()[1].zero_(),
+    "by name": lambda x: torch.add(x[0], 1, out=x.clone().view(24)[:6]),
+    "in a list": lambda x: torch._foreach_add_([x.clone().view(24)], 1),
+}
+
+
+def loosened(function):
+    """(views, reshapes) of the traced function after the pass."""
+    graph = make_fx(function, tracing_mode="fake")(X)
+    loosen_views(graph.graph)
+    graph.graph.lint()
+    return count(graph, aten.view.default), count(graph, aten.reshape.default)
+
+
+@pytest.mark.parametrize("name", list(LOOSE))
+def test_what_is_read_may_be_a_copy(name):
+    """No view is left of which nothing is written to."""
+    views, reshapes = loosened(LOOSE[name])
+    assert views == 0
+    assert reshapes > 0
+
+
+@pytest.mark.parametrize("name", list(WRITTEN))
+def test_what_is_written_to_stays_a_view(name):
+    """A copy would take the ink."""
+    assert loosened(WRITTEN[name]) == (1, 0)

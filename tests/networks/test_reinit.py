@@ -1,0 +1,229 @@
+"""Seeded re-initialisation: a function of the seed and the architecture, and of nothing else."""
+
+import pytest
+import torch
+from helpers import Critic, Generator, assert_close, assert_identical, make, unchanged
+from torch import nn
+from torch.nn.utils.parametrizations import spectral_norm, weight_norm
+
+import fgan
+from fgan import tree
+from fgan.networks import parameters_and_buffers, reinitialized
+
+MODULES = {
+    "generator": Generator,
+    "generator with BatchNorm": lambda: Generator(norm=True),
+    "critic": Critic,
+    "spectral norm": lambda: Critic(norm="spectral"),
+    "spectral norm of a transposed convolution": lambda: spectral_norm(
+        nn.ConvTranspose2d(3, 4, 3), n_power_iterations=2
+    ),
+    "weight norm": lambda: Critic(norm="weight"),
+    "PReLU": lambda: nn.Sequential(nn.Linear(2, 2), nn.PReLU()),
+    "embedding": lambda: nn.Embedding(4, 3),
+    "attention": lambda: nn.MultiheadAttention(4, 2),
+    "transformer": lambda: nn.TransformerEncoderLayer(4, 2, 8, dropout=0.0),
+    "recurrent": lambda: nn.GRU(2, 3, num_layers=2),
+}
+
+
+@pytest.fixture(params=list(MODULES))
+def build(request):
+    """`build(seed)` makes one architecture, its first weights drawn from `seed`."""
+    return lambda seed=0: make(MODULES[request.param], seed=seed)
+
+
+def fresh(module, seed):
+    """(parameters, buffers) after re-initialisation."""
+    return parameters_and_buffers(reinitialized(module, seed))
+
+
+def test_same_seed_same_tensors(build):
+    """The same module and seed give the same bits; the module and the generators stay as is."""
+    module = build()
+    with unchanged(*parameters_and_buffers(module), *module.parameters(), *module.buffers()):
+        first, second = fresh(module, 5), fresh(module, 5)
+    assert_identical(first, second)
+
+
+def test_construction_does_not_matter(build):
+    """Two modules made apart from different draws, one of them used since, become the same."""
+    one, other = build(1), build(2)
+    for tensor in other.buffers():
+        tensor.add_(1)
+    torch.rand(3)
+    assert_identical(fresh(one, 5), fresh(other, 5))
+
+
+def test_seeds_differ(build):
+    """Another seed gives other weights, and the seed that made the module has no say."""
+    module = build()
+    first, second = fresh(module, 5)[0], fresh(module, 6)[0]
+    matrices = [name for name, p in first.items() if p.ndim > 1 and p.unique().numel() > 1]
+    assert matrices or isinstance(module, nn.GRU)
+    for name in matrices:
+        assert not torch.equal(first[name], second[name]), name
+
+
+def test_everything_else_is_kept(build):
+    """Names, shapes, dtypes, what trains, and the mode are those of the module."""
+    module = build().eval()
+    first = next(module.parameters())
+    first.requires_grad_(False)
+    again = reinitialized(module, 0)
+    assert not again.training
+    for old, new in zip(module.parameters(), again.parameters(), strict=True):
+        assert (new.shape, new.dtype) == (old.shape, old.dtype)
+        assert new.requires_grad == old.requires_grad
+        assert new.data_ptr() != old.data_ptr()
+    assert module.state_dict().keys() == again.state_dict().keys()
+
+
+@pytest.mark.parametrize("wrap", [spectral_norm, weight_norm])
+def test_a_parametrised_layer_starts_as_its_plain_layer_does(wrap):
+    """The weight behind the parametrisation is the one that the bare layer would have drawn."""
+    plain = reinitialized(make(nn.Linear, 6, 4), 3)
+    wrapped = reinitialized(make(lambda: wrap(nn.Linear(6, 4))), 3)
+    if wrap is weight_norm:
+        assert_close(wrapped.weight.detach(), plain.weight.detach(), atol=1e-14)
+    else:
+        assert_identical(wrapped.parametrizations.weight.original.detach(), plain.weight.detach())
+    assert_identical(wrapped.bias.detach(), plain.bias.detach())
+
+
+def test_spectral_norm_starts_with_the_new_weights_singular_vectors():
+    """uᵀWv approaches the largest singular value of the new weight, not of the old one."""
+    module = make(lambda: spectral_norm(nn.Linear(6, 4)))
+    with torch.no_grad():
+        module.parametrizations.weight.original.mul_(100).add_(50)
+    largest = torch.linalg.matrix_norm(reinitialized(module, 3).eval().weight, ord=2)
+    assert 1 - 1e-12 < largest.item() < 1.1  # torch's constructor makes 15 iterations
+
+
+class ZeroLast(nn.Sequential):
+    """A model that starts from a zero last layer, whatever its layers draw."""
+
+    def reset_parameters(self):
+        nn.init.zeros_(self[-1].weight)
+
+
+class Scaled(nn.Module):
+    """A parameter that nothing resets."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(3))
+
+    def forward(self, x):
+        return x * self.scale
+
+
+class Covering(nn.Module):
+    """Resets the parameter of a child that cannot do so itself."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = Scaled()
+
+    def reset_parameters(self):
+        nn.init.normal_(self.inner.scale)
+
+
+def test_a_parent_overrides_its_children():
+    """Parents reset after their children; the layers they leave alone are drawn as usual."""
+    again = reinitialized(ZeroLast(nn.Linear(3, 4), nn.Linear(4, 2)), 0)
+    assert not again[-1].weight.any()
+    assert again[-1].bias.any()
+    assert again[0].weight.any()
+
+
+def test_a_parent_may_reset_for_its_children():
+    """A layer without a reset is fine inside a module that has one."""
+    first, second = (fresh(nn.Sequential(Covering()), seed)[0] for seed in (0, 1))
+    assert not torch.equal(first["0.inner.scale"], second["0.inner.scale"])
+
+
+def test_what_cannot_be_reset_is_named():
+    """The error names the layer, and both ways out."""
+    module = nn.Sequential(nn.Linear(3, 3), nn.Sequential(Scaled(), nn.Tanh()))
+    with unchanged(*module.parameters()), pytest.raises(ValueError, match=r"'1\.0' .Scaled") as e:
+        reinitialized(module, 0)
+    assert "reset_parameters" in str(e.value)
+    assert "without a seed" in str(e.value)
+
+
+def test_shared_weights_stay_shared():
+    """Two layers with one weight have one weight afterwards."""
+    module = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+    module[1].weight = module[0].weight
+    again = reinitialized(module, 0)
+    assert again[0].weight is again[1].weight
+
+
+class WithExtraState(nn.Linear):
+    """Keeps more than tensors in its state dict, as torch allows."""
+
+    def get_extra_state(self):
+        return {"version": 1}
+
+    def set_extra_state(self, state):
+        pass
+
+
+def test_extra_state_does_not_matter():
+    """A module whose state dict holds more than tensors is reset like any other."""
+    assert fresh(WithExtraState(2, 2), 0)[0].keys() == {"weight", "bias"}
+
+
+@pytest.mark.gpu
+def test_every_device_has_the_same_weights():
+    """The bits are the CPU's, and every tensor, non-persistent buffers too, stays on its device."""
+    module = make(Critic, norm="spectral")
+    module.register_buffer("scale", torch.ones(1), persistent=False)
+    expected = fresh(module, 5)
+    got = fresh(module.to("cuda"), 5)
+    assert all(tensor.is_cuda for tensor in tree.leaves(got))
+    assert_identical(tree.map(torch.Tensor.cpu, got), expected)
+
+
+@pytest.mark.parametrize("seed", [0, -1, 2**63, 2**64 + 3])
+def test_init_takes_any_integer(seed):
+    """`init` works for any seed, gives the two players different draws, and shares no memory."""
+    generator, critic = make(Generator), make(Critic)
+    algorithm = fgan.wgan_gp(generator, critic)
+    with unchanged(*generator.parameters(), *critic.parameters()):
+        first, second = algorithm.init(seed), algorithm.init(seed)
+    assert_identical(first, second)
+    places = [leaf.data_ptr() for leaf in tree.leaves((first, second))]
+    assert len(set(places)) == len(places)
+
+
+def test_the_two_players_draw_apart():
+    """A generator and a critic of one architecture do not begin with the same weights."""
+    module = make(nn.Linear, 2, 2)
+    module.latent_dim = 2
+    state = fgan.gan(module, module).init(0)
+    assert not torch.equal(state.generator.params["weight"], state.critic.params["weight"])
+
+
+def test_init_without_a_seed_copies_the_modules():
+    """The parameters and buffers are the modules' own, copied, in a state at round 0."""
+    generator, critic = make(Generator, norm=True), make(Critic)
+    state = fgan.wgan(generator, critic, ema_decay=0.9).init()
+    assert_identical(tuple(state.generator[:2]), parameters_and_buffers(generator))
+    assert_identical(tuple(state.critic[:2]), parameters_and_buffers(critic))
+    assert_identical(tuple(state.ema), tuple(state.generator[:2]))
+    assert (state.round.shape, state.round.item()) == ((), 0)
+    held = {tensor.data_ptr() for m in (generator, critic) for tensor in m.state_dict().values()}
+    places = [leaf.data_ptr() for leaf in tree.leaves(state)]
+    assert len(set(places)) == len(places)
+    assert not held & set(places)
+
+
+def test_frozen_parameters_are_not_drawn_again():
+    """What was frozen keeps its values under every seed, while the rest is fresh."""
+    module = make(lambda: nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)))
+    module[0].requires_grad_(False)
+    params, buffers = fresh(module, 3)
+    assert_identical(buffers, {"0.weight": module[0].weight, "0.bias": module[0].bias})
+    assert (params["1.weight"] != module[1].weight).any()

@@ -1,0 +1,242 @@
+"""The testing kit judges strangers' recipes, and calls each mistake by its name."""
+
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+
+import fgan
+from fgan import losses, tree
+from fgan.game import adversarial
+from fgan.penalties import gradient_norms, zero_centered_penalty
+from fgan.testing import check_recipe
+
+check_quickly = partial(check_recipe, max_examples=1)
+
+
+def stranger(generator, critic, latent_dim, **changes):
+    """A game of relativistic losses with R1, which fgan has no recipe for."""
+    options = dict(
+        critic_loss=losses.relativistic_critic_loss,
+        generator_loss=losses.relativistic_generator_loss,
+        generator_optimizer=fgan.adam(1e-3, (0.0, 0.9)),
+        critic_optimizer=fgan.adam(1e-3, (0.0, 0.9)),
+        penalty=zero_centered_penalty,
+        sample_at="real_and_fake",
+        generator_sees_real=True,
+        n_critic=2,
+        latent_dim=latent_dim,
+    )
+    return adversarial(generator, critic, **options | changes)
+
+
+def dragan(generator, critic, latent_dim):
+    """A penalty at the real samples only, simultaneous play, momentum."""
+    return fgan.wgan_gp(
+        generator,
+        critic,
+        latent_dim=latent_dim,
+        sample_at="real",
+        update="simultaneous",
+        generator_optimizer=fgan.sgd(0.01, 0.9),
+        critic_optimizer=fgan.sgd(0.01, 0.9),
+        ema_decay=0.5,
+    )
+
+
+SOUND = {
+    "relativistic": (stranger, dict(permutation_invariant=True)),
+    "simultaneous": (dragan, dict(permutation_invariant=True)),
+    "partners in the batch": (partial(fgan.wgan_div, sample_at="interpolate_within"), {}),
+}
+
+
+@pytest.mark.parametrize("name", list(SOUND))
+def test_sound_recipes_pass(name):
+    """Other losses, other play and penalties that pair samples break no invariant."""
+    recipe, claims = SOUND[name]
+    check_quickly(recipe, **claims)
+
+
+def test_a_compiled_step_can_be_asked_for():
+    """The step compiles into one graph, and once."""
+    check_quickly(partial(fgan.wgan_gp, n_critic=1), compiled=True, conditional=False)
+
+
+def replacing(build):
+    """A recipe whose algorithm has some functions replaced by those of `build(algorithm)`."""
+
+    def recipe(generator, critic, latent_dim):
+        algorithm = fgan.wgan_gp(generator, critic, latent_dim=latent_dim, n_critic=2)
+        return algorithm._replace(**build(algorithm))
+
+    return recipe
+
+
+def replaying(build):
+    """A recipe whose rounds are played with the critic's update `build(algorithm)`."""
+    return replacing(
+        lambda a: dict(step=a.play(build(a), a.generator_update), critic_update=build(a))
+    )
+
+
+def in_place(algorithm):
+    """Writes the new state into the old one."""
+
+    def step(state, batch, noise):
+        new, info = algorithm.step(state, batch, noise)
+        for old, leaf in zip(tree.leaves(state), tree.leaves(new), strict=True):
+            old.copy_(leaf)
+        return state, info
+
+    return dict(step=step)
+
+
+def noise_of_its_own(algorithm):
+    """Draws its own noise."""
+    return dict(step=lambda s, b, n: algorithm.step(s, b, n._replace(mix=torch.rand_like(n.mix))))
+
+
+def one_too_few(algorithm):
+    """Leaves out the last critic update."""
+
+    def step(state, batch, noise):
+        most = max(1, batch.real.shape[0] - 1)
+        cut = noise._replace(critic_latent=noise.critic_latent[:most], mix=noise.mix[:most])
+        label = None if batch.condition is None else batch.condition[:most]
+        return algorithm.step(state, fgan.Batch(batch.real[:most], label), cut)
+
+    return dict(step=step)
+
+
+def python_count(algorithm):
+    """Keeps the number of rounds in a Python number."""
+
+    def step(state, batch, noise):
+        new, info = algorithm.step(state, batch, noise)
+        return new._replace(round=int(new.round)), info
+
+    return dict(step=step)
+
+
+def one_epsilon(algorithm):
+    """One ε for the whole batch."""
+
+    def update(state, real, condition, latent, mix, *fake):
+        mix = mix[:1].expand_as(mix)
+        return algorithm.critic_update(state, real, condition, latent, mix, *fake)
+
+    return update
+
+
+def labels_drawn_anew(algorithm):
+    """Fakes under other labels than the real samples'."""
+
+    def update(state, real, condition, latent, mix):
+        other = None if condition is None else condition.roll(1)
+        fake = algorithm.fakes(state, latent, other)
+        return algorithm.critic_update(state, real, condition, latent, mix, fake)
+
+    return update
+
+
+def turned_fakes(algorithm):
+    """Interpolates between real samples and the fakes in reverse order."""
+
+    def update(state, real, condition, latent, mix):
+        weight = torch.arange(1.0, 1 + len(mix), dtype=mix.dtype) / 8
+        return algorithm.critic_update(state, real, condition, latent, mix * weight)
+
+    return update
+
+
+def buffers_move(algorithm):
+    """The generator's statistics advance while fakes are drawn for the critic."""
+
+    def update(state, real, condition, latent, mix):
+        after, _ = algorithm.generator_update(state, latent, condition)
+        state, info = algorithm.critic_update(state, real, condition, latent, mix)
+        buffers = after.generator.buffers
+        return state._replace(generator=state.generator._replace(buffers=buffers)), info
+
+    return update
+
+
+def with_batch_norm(generator, critic, latent_dim):
+    """Puts BatchNorm before the critic."""
+    size = critic.layers["first"].in_features
+    front = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(size).double())
+    return fgan.gan(generator, nn.Sequential(front, critic), latent_dim=latent_dim)
+
+
+def promoting(generator, critic, latent_dim):
+    """Lets a float64 number into a float32 state."""
+    algorithm = fgan.gan(generator, critic, latent_dim=latent_dim)
+
+    def step(state, batch, noise):
+        state, info = algorithm.step(state, batch, noise)
+        params = {k: p * torch.ones(1).double() for k, p in state.critic.params.items()}
+        return state._replace(critic=state.critic._replace(params=params)), info
+
+    return algorithm._replace(step=step)
+
+
+def mean_of_the_batch_penalty(critic, x, *, conditions=()):
+    """A penalty of the batch's mean slope, which pairs nothing, but is not per sample."""
+    return gradient_norms(torch.func.grad(lambda y: critic(y, *conditions).mean())(x)[:1])
+
+
+def mirrored(real, fake):
+    """The other sign."""
+    return real - fake
+
+
+WRONG = {
+    "BatchNorm": (with_batch_norm, "built as named"),
+    "in place": (replacing(in_place), "pure"),
+    "noise of its own": (replacing(noise_of_its_own), "pure"),
+    "Python count": (replacing(python_count), "tree kept"),
+    "promoting": (promoting, "tree kept"),
+    "one update too few": (replacing(one_too_few), "made of its parts"),
+    "generator's buffers move": (replaying(buffers_move), "players apart"),
+    "one epsilon": (replaying(one_epsilon), "every sample heeded|samples shifted"),
+    "weighted by position": (replaying(turned_fakes), "samples shifted"),
+    "labels drawn anew": (replaying(labels_drawn_anew), "labels shared"),
+    "first sample only": (
+        partial(stranger, penalty=mean_of_the_batch_penalty),
+        "samples shifted|every sample heeded",
+    ),
+    "critic's sign": (
+        partial(stranger, critic_loss=mirrored, penalty=None, sample_at="interpolate"),
+        "high on real",
+    ),
+    "generator's sign": (partial(stranger, generator_loss=lambda r, f: f - r), "high on real"),
+    "generator's loss detached": (
+        partial(stranger, generator_loss=lambda r, f: -f.detach()),
+        "players apart",
+    ),
+    "no noise twice": (
+        replacing(lambda a: dict(noise=lambda s, i, *rest: a.noise(s, 0, *rest))),
+        "seeded",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", list(WRONG))
+def test_wrong_recipes_are_caught(name):
+    """The message names the invariant that broke."""
+    recipe, invariant = WRONG[name]
+    with pytest.raises(AssertionError, match=f"the invariant '({invariant})' broke"):
+        check_quickly(recipe)
+
+
+def test_an_error_of_the_recipe_itself_is_chained():
+    """A recipe that raises is reported with its own error as the cause."""
+
+    def recipe(generator, critic, latent_dim):
+        return fgan.wgan_gp(generator, critic, latent_dim=latent_dim, penalty_weight=-1.0)
+
+    with pytest.raises(AssertionError, match=r"'built as named' broke(.|\n)*ValueError") as error:
+        check_recipe(recipe)
+    assert isinstance(error.value.__cause__, ValueError)
