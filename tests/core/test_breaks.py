@@ -105,7 +105,7 @@ def test_lines_that_are_put_in_are_indented(package):
     ("change", "said"),
     [
         (Break("outer", "return x", "", "one"), "'mine' is stale: outer holds this 0 times"),
-        (Break("shelf.outer", "y", "z", "one"), "'mine' is stale: shelf.outer holds this 7 times"),
+        (Break("shelf.outer", "y", "z", "one"), "'mine' is stale: shelf.outer holds this 6 times"),
         (Break("Box.inner", "return y", "", "one"), "'mine' is stale: Box.inner holds this 0"),
         (Break("nowhere", "y", "z", "one"), "'mine' is stale: no module, class or function"),
         (Break("alone", "return Box", "return (", "one"), "'mine' is no Python"),
