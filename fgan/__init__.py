@@ -14,6 +14,8 @@ from fgan.recipes import gan, wgan, wgan_div, wgan_gp
 from fgan.run.loop import train
 from fgan.types import Algorithm, Batch, GANInfo, GANState, Noise
 
+__version__ = "0.2.0"
+
 __all__ = [
     "Algorithm",
     "Batch",
@@ -21,6 +23,7 @@ __all__ = [
     "GANState",
     "Network",
     "Noise",
+    "__version__",
     "adam",
     "compile",
     "data",

@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -180,6 +181,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="fgan", description="Train GANs as pure functions and draw from them."
     )
+    # Looked up when it is needed: no module imports the package itself, which imports them all.
+    version = import_module("fgan").__version__
+    parser.add_argument("--version", action="version", version=f"fgan {version}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     add = commands.add_parser("train", help="train a GAN").add_argument
