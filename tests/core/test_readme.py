@@ -1,0 +1,90 @@
+"""What README.md shows runs: its Python, its command lines, and the links of every page."""
+
+import re
+import shlex
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+
+import fgan
+from fgan import losses, penalties
+from fgan.cli import main
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("*/README.md")) + [
+    path.name for path in sorted(ROOT.glob("*.md"))
+]
+
+SMALLER = {
+    '"fashion-mnist", batch_size=64': '"glyphs", batch_size=8',  # nothing is downloaded
+    "rounds=1000": "rounds=2",
+    "batch_size=64": "batch_size=8",
+    "torch.randn(64, 64), condition=torch.full((64,), 6)": (
+        "torch.randn(8, 64), condition=torch.full((8,), 6)"
+    ),
+}
+"""What is made smaller, so that the blocks run in seconds."""
+
+READERS = {
+    "my_critic_loss": losses.hinge_critic_loss,
+    "my_generator_loss": losses.hinge_generator_loss,
+    "my_penalty": penalties.zero_centered_penalty,
+}
+"""What the reader of the page brings."""
+
+
+def blocks(page, language):
+    """The code blocks of a page that are in a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+
+
+def test_the_python_runs(monkeypatch):
+    """All blocks in order, in one namespace; the tests among them are called."""
+    page = (ROOT / "README.md").read_text()
+    code = "\n".join(blocks(page, "python"))
+    for large, small in SMALLER.items():
+        assert large in code, f"README.md no longer says {large!r}"
+        code = code.replace(large, small)
+    # Without a compiler: what is compiled is tested elsewhere.
+    monkeypatch.setattr(fgan, "compile", partial(fgan.compile, backend="interpreter"))
+    names = dict(READERS)
+    torch.manual_seed(0)  # the latents of the last line
+    exec(compile(code, "README.md", "exec"), names)
+    assert names["shirts"].shape == (8, 1, 28, 28)
+    assert names["state"].round == 2
+    assert names["states"].round.tolist() == [1, 1, 1]
+    tests = [value for name, value in names.items() if name.startswith("test_")]
+    assert tests
+    for test in tests:
+        test()
+
+
+def test_the_command_lines_are_understood(monkeypatch):
+    """Each `fgan ...` of the page reaches its command with every option taken."""
+    lines = [
+        line[line.index("fgan ") :]
+        for block in blocks((ROOT / "README.md").read_text(), "sh")
+        for line in block.splitlines()
+        if re.search(r"(?:^|/)fgan ", line)
+    ]
+    reached = []
+    for command in ("train", "sample"):
+        monkeypatch.setattr(
+            f"fgan.cli.{command}_command",
+            lambda console, *, name=command, **_: reached.append(name),
+        )
+    for line in lines:
+        assert main(shlex.split(line)[1:]) == 0, line
+    assert set(reached) == {"train", "sample"}
+    assert len(reached) == len(lines)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page):
+    """Those to files of the repository."""
+    path = ROOT / page
+    for link in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", path.read_text()):
+        if "://" not in link:
+            assert (path.parent / link).exists(), f"{page} has a link to {link}"
