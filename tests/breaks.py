@@ -60,7 +60,7 @@ BREAKS = {
         "gradient_norms", "torch.where(zero, 0.0, torch.where(zero, 1.0, squares).sqrt())",
         "squares.sqrt()", PENALTY,
     ),
-    "penalty outside the tape": Break(
+    "penalty detached": Break(
         "input_gradients", "return vmap(grad(score))(x, *conditions)",
         "return vmap(grad(score))(x, *conditions).detach()", PENALTY,
     ),
@@ -93,7 +93,7 @@ BREAKS = {
     "half-precision penalty": Break(
         "square_norms", "gradients = gradients.float()", "pass", PENALTY,
     ),
-    "conditions not held per sample": Break(
+    "conditions zeroed in the penalty": Break(
         "input_gradients.score", "c[None] for c in condition", "c[None] * 0 for c in condition",
         PENALTY,
     ),
@@ -109,7 +109,7 @@ BREAKS = {
     "partners of another condition": Break(
         "partners", "steps = torch.where(same, steps, size)", "pass", "properties_points",
     ),
-    "both places are the real one": Break(
+    "both places are real samples": Break(
         "_at_both", "return Points(torch.cat([real, fake])",
         "return Points(torch.cat([real, real])", "properties_points",
     ),
@@ -122,7 +122,7 @@ BREAKS = {
         "recipes.clip", "return param.clamp(-limit, limit)", "return param.clamp(max=limit)",
         "properties_points",
     ),
-    "batches of any critic in one pass": Break(
+    "real and fake in one pass for every critic": Break(
         "game.adversarial", "together = penalty is not None or is_per_sample(critic)",
         "together = True", ROUND,
     ),
@@ -142,12 +142,12 @@ BREAKS = {
     "every update sees the first batch": Break(
         "game.step", "batch.real[i],", "batch.real[0],", ROUND,
     ),
-    "labels not shared by the fakes": Break(
+    "fakes made under other labels": Break(
         "game.critic_update", "fake = fakes(state, latent, condition)",
         "fake = fakes(state, latent, condition if condition is None else condition.roll(1))",
         "properties_recipes",
     ),
-    "generator judged under the first labels": Break(
+    "generator scored under the first labels": Break(
         "game.step", "conditions[-1],", "conditions[0],", ROUND,
     ),
     "fakes in evaluation mode": Break(
@@ -167,23 +167,23 @@ BREAKS = {
         "player = Player(params, new_buffers, opt_state)",
         "player = Player(params, buffers, opt_state)", ROUND,
     ),
-    "gradient cut before the generator": Break(
+    "fakes detached in the generator's update": Break(
         "game.generator_update.objective", "fake_scores = critic_at(fake)",
         "fake_scores = critic_at(fake.detach())", ROUND,
     ),
-    "simultaneous play takes turns": Break(
+    "simultaneous updates alternate": Break(
         "game.step", "state = GANState(ahead.generator, state.critic, ahead.ema, ahead.round)",
         "state, made = generator_update(state, *generator_input)", ROUND,
     ),
-    "running mean lags a round": Break(
+    "EMA lags a round": Break(
         "game.generator_update", "tree.lerp(ema.params, params, 1 - ema_decay)",
         "tree.lerp(ema.params, state.generator.params, 1 - ema_decay)", ROUND,
     ),
-    "running mean with decay reversed": Break(
+    "EMA with decay reversed": Break(
         "game.generator_update", "tree.lerp(ema.params, params, 1 - ema_decay)",
         "tree.lerp(ema.params, params, ema_decay)", ROUND,
     ),
-    "samples without the running mean": Break(
+    "samples without the EMA": Break(
         "game.generate",
         "kept = state.ema if isinstance(state.ema, Weights) else state.generator",
         "kept = state.generator", ROUND,
@@ -207,10 +207,10 @@ BREAKS = {
     "autocast ignored": Break(
         "make_functional.apply", "if autocast is None:", "if True:", "network",
     ),
-    "autocast passes convolutions under vmap by": Break(
+    "convolutions under vmap without autocast": Break(
         "Narrow.__torch_function__", "if func in _CONVOLUTIONS and", "if False and", "network",
     ),
-    "labels not looked at under grad": Break(
+    "labels not checked under grad": Break(
         "_readable", "while functorch.is_gradtrackingtensor(x):", "while False:", "models",
     ),
     "missing real scores taken from the fakes": Break(
@@ -231,100 +231,100 @@ BREAKS = {
         "sgd.update", "momentum * m + g", "momentum * m + (1 - momentum) * g", "optim",
     ),
     # compiled rounds
-    "programs told apart by shapes alone": Break(
+    "programs cached by shapes alone": Break(
         "_sign", "key += (type(node), structure)", "key += (type(node),)", "donation",
     ),
-    "donated memory not checked": Break(
+    "overlapping memory accepted for donation": Break(
         "_claimed", "any(end > begin for (_, end), (begin, _) in pairwise(spans))", "False",
         "donation",
     ),
-    "one number for all taken for memory of its own": Break(
+    "expanded tensor accepted for donation": Break(
         "_claimed", "any(map(_is_shared, leaves))", "False", "donation",
     ),
-    "a leaf that becomes another read when it is overwritten": Break(
+    "leaf read after it was overwritten": Break(
         "read_first", "if value is not target and", "if False and", "donation",
     ),
-    "a refused round spends its state": Break(
+    "a round that raises loses the donated state": Break(
         "donated_round", "if writers_runs() == runs:", "if False:", "donation",
     ),
-    "merged batches taken for flattened images": Break(
+    "merged batch axes taken for a flatten": Break(
         "store_in_order", "and have.shape[0] == want.shape[0]", "", "flattened",
     ),
-    "scaled products parted from their terms": Break(
+    "scaled addmm split": Break(
         "part_biases", "if node.kwargs or", "if", "biases",
     ),
-    "narrow products turned, and not back": Break(
+    "skinny matmul transposed, and not back": Break(
         "turn_narrow", "aten.permute.default, product, axes",
         "aten.reshape.default, product, [*node.meta['val'].shape]", "narrow",
     ),
-    "oneDNN for Intel too": Break(
+    "oneDNN on Intel too": Break(
         "onednn.is_faster", '.startswith("Intel")', '.startswith("?")', "onednn",
     ),
-    "every term of a product taken for a bias": Break(
+    "any addend of a matmul taken for a bias": Break(
         "onednn._replace", 'and term.meta["val"].shape == node.meta["val"].shape[1:]', "", "onednn",
     ),
     "shifts of a transposed convolution reversed": Break(
         "deconvolution.phase", "(t - y - p) // s for", "(y + p - t) // s for", "deconvolution",
     ),
-    "gradient by the image computed twice": Break(
+    "gradient with respect to the image computed twice": Break(
         "_replace_backward", "[False, *mask[1:]]", "mask", "deconvolution",
     ),
-    "rows followed where they are widened": Break(
+    "row scaling propagated through a broadcast": Break(
         "_multiple", "value.ndim != rank", "False", "proportional",
     ),
-    "rows followed through what is not linear": Break(
+    "row scaling propagated through a nonlinear operation": Break(
         "_multiple", "else: return None", "else: bases.append(argument)",
         "proportional",
     ),
-    "factor on the wrong term of a weight's gradient": Break(
+    "row scaling of the wrong operand of a weight's gradient": Break(
         "_join_products", "multiple.factor), u", "multiple.factor), a", "proportional",
     ),
-    "stride and dilation of a weight's gradient as in the convolution": Break(
+    "stride and dilation of a weight's gradient not exchanged": Break(
         "name_weight_gradients", "dilation, padding, stride, False",
         "stride, padding, dilation, False", "weight_gradients",
     ),
-    "samples mixed feature by feature taken for interpolates": Break(
+    "one ε per feature taken for an interpolation": Break(
         "_weights_of_sum", "and per_sample else", "else", "interpolates",
     ),
-    "labels of interpolates not looked at": Break(
+    "labels of an interpolation not compared": Break(
         "_is_twice", "(_original(row.args[0]), row.args[1]) == (one, 0)", "row.args[1] == 0",
         "interpolates",
     ),
-    "products joined that wait for each other": Break(
+    "dependent matmuls fused": Break(
         "_independent", "_ancestors(node).isdisjoint(together)", "True", "products",
     ),
-    "results made parts of one tensor": Break(
+    "outputs of a graph made parts of one tensor": Break(
         "join_rows", "if _is_layer(node) and not goes_out(node):", "if _is_layer(node):",
         "products",
     ),
-    "terms of a joined sum in another order": Break(
+    "operands of a fused sum in another order": Break(
         "join_sums", "rights.reverse()", "pass", "products",
     ),
-    "figures of a recording handed out": Break(
+    "tensors of a CUDA graph returned without a copy": Break(
         "cuda_graphs._replay", "return made", "return recording.info",
         "replay",
     ),
-    "a recording outlives its state": Break(
+    "CUDA graph launched for another state": Break(
         "Replayed.remember", "if places != self._places:", "if not self._places:", "replay",
     ),
     # populations
     "every member has the first value": Break(
         "population.of_one", "getattr(build(value), part)", "getattr(single, part)", "population",
     ),
-    "algorithms of the values built for every part": Break(
+    "members' algorithms built again for each function": Break(
         "population.population", "step=checked(whole_round)",
         "step=play(critic_update, generator_update)", "population",
     ),
-    "noise counted off by members": Break(
+    "members' axis of the noise in the wrong place": Break(
         "population.noise", "(x.movedim(0, 1).contiguous() for x in", "(x for x in", "population",
     ),
-    "compiled steps run on wrappers": Break(
+    "compiled step runs within vmap": Break(
         "compile.step", "if peek_interpreter_stack() is not None:", "if False:", "population",
     ),
     "a view that is written into becomes a copy": Break(
         "loosen_views", "if not _is_written_to(node):", "if node.users:", "views",
     ),
-    "views that the compiler cannot make": Break(
+    "views that the compiler rejects": Break(
         "loosen_views", "node.target = aten.reshape.default", "pass", "donation",
     ),
     # measures
