@@ -1,4 +1,4 @@
-"""Modules as pure functions, their fresh parameters, and which of their layers mix samples."""
+"""Modules as pure functions, their initialisation, and checks: mixed samples, random numbers."""
 
 from fgan.networks.functional import Network, make_functional, parameters_and_buffers
 from fgan.networks.initialise import reinitialized
@@ -9,12 +9,15 @@ from fgan.networks.per_sample import (
     is_per_sample,
     mixing_layers,
 )
+from fgan.networks.randomness import check_deterministic, find_randomness
 
 __all__ = [
     "ALTERNATIVES",
     "Network",
     "batch_dependence",
     "check_batch_independent",
+    "check_deterministic",
+    "find_randomness",
     "is_per_sample",
     "make_functional",
     "mixing_layers",

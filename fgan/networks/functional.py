@@ -17,15 +17,15 @@ from torch.nn.utils.weight_norm import WeightNorm as WeightNormHook
 from torch.utils._python_dispatch import _disable_current_modes
 
 from fgan.networks.autocast import Narrow
-from fgan.types import Tensors
+from fgan.types import Params
 
 
 class Apply(Protocol):
     """`output, buffers = apply(params, buffers, *inputs, training=True)`."""
 
     def __call__(
-        self, params: Tensors, buffers: Tensors, *inputs: Tensor, training: bool = True
-    ) -> tuple[Any, Tensors]: ...
+        self, params: Params, buffers: Params, *inputs: Tensor, training: bool = True
+    ) -> tuple[Any, Params]: ...
 
 
 class Network(NamedTuple):
@@ -33,9 +33,9 @@ class Network(NamedTuple):
 
     apply: Apply
     """`(params, buffers, *inputs, training=True) -> (output, new buffers)`; mutates nothing."""
-    params: Tensors
+    params: Params
     """Copies of the trainable parameters, keyed by their names in the module."""
-    buffers: Tensors
+    buffers: Params
     """Copies of the buffers, and of the parameters that are frozen (`requires_grad=False`)."""
 
 
@@ -55,11 +55,11 @@ def make_functional(module: nn.Module, autocast: torch.dtype | None = None) -> N
     with _disable_current_modes():  # a recipe may be built within a trace, and no frame is of it
         frames = {training: copied(module, "meta").train(training) for training in (True, False)}
     name = type(module).__name__
-    fewest, most = _arity(module)
+    fewest, most = arity(module)
 
     def apply(
-        params: Tensors, buffers: Tensors, *inputs: Tensor, training: bool = True
-    ) -> tuple[Any, Tensors]:
+        params: Params, buffers: Params, *inputs: Tensor, training: bool = True
+    ) -> tuple[Any, Params]:
         if not fewest <= len(inputs) <= most:
             raise ValueError(
                 f"{name}.forward takes {_count(fewest, most)}, and {len(inputs)} were given. "
@@ -83,10 +83,10 @@ def make_functional(module: nn.Module, autocast: torch.dtype | None = None) -> N
     return Network(apply, *parameters_and_buffers(module))
 
 
-def parameters_and_buffers(module: nn.Module) -> tuple[Tensors, Tensors]:
+def parameters_and_buffers(module: nn.Module) -> tuple[Params, Params]:
     """Detached copies of what `module` holds now: (trainable parameters, everything else)."""
-    params: Tensors = {}
-    buffers: Tensors = {}
+    params: Params = {}
+    buffers: Params = {}
     for key, parameter in module.named_parameters():
         (params if parameter.requires_grad else buffers)[key] = parameter.detach().clone()
     buffers |= {key: buffer.detach().clone() for key, buffer in module.named_buffers()}
@@ -126,7 +126,7 @@ def _refuse_impure(module: nn.Module) -> None:
         raise ValueError(f"{type(module).__name__} has no trainable parameters")
 
 
-def _arity(module: nn.Module) -> tuple[int, float]:
+def arity(module: nn.Module) -> tuple[int, float]:
     """The fewest and the most positional inputs that the forward method takes."""
     kinds = inspect.Parameter
     inputs = list(inspect.signature(module.forward).parameters.values())

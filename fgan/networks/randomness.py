@@ -1,0 +1,203 @@
+"""Which networks draw random numbers in their forward pass.
+
+A step takes all of its random numbers as data (`fgan.Noise`), so that any round can be computed
+again. A forward pass that draws random numbers itself breaks this. `make_functional` refuses the
+layers of torch.nn that draw; the check below runs the forward pass and finds every other draw.
+"""
+
+import pickle
+import random
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._C import _functorch as functorch
+from torch.utils._python_dispatch import TorchDispatchMode, is_in_torch_dispatch_mode
+
+from fgan import tree
+from fgan.networks.functional import Apply, arity, make_functional
+
+_SIZE = 2  # of the batch: BatchNorm in training mode needs two samples
+
+
+def check_deterministic(generator: nn.Module, critic: nn.Module, latent_dim: int) -> None:
+    """Raise ValueError if the generator or the critic draws random numbers in its forward pass.
+
+    Each network runs twice in training mode on a batch of two: the generator on fixed latents, the
+    critic on the samples of the generator. Draws from the global generators of torch, Python and
+    NumPy are found, and so are outputs that differ between the two runs. A network is tried without
+    a condition, and with the first kind of condition that fits: integer labels, one-hot labels, one
+    number a sample. Errors of the forward pass are ignored: an error of shapes belongs to the first
+    round, which has the user's data.
+
+    Modules, parameters and all global generators stay as they were. The check is left out within a
+    trace or a function transform, and for parameters on the meta device.
+    """
+    parameters = [*generator.parameters(), *critic.parameters()]
+    if _is_transformed() or any(parameter.is_meta for parameter in parameters):
+        return
+    latent = torch.linspace(-1, 1, _SIZE * latent_dim).reshape(_SIZE, latent_dim)
+    latent = latent.to(parameters[0])
+    classes = getattr(generator, "num_classes", None) or getattr(critic, "num_classes", None)
+    samples = _check_network("generator", generator, latent, classes)
+    if samples is not None:
+        _check_network("critic", critic, samples, classes)
+
+
+def find_randomness(function: Callable[[], Any], devices: Sequence[torch.device] = ()) -> str:
+    """What `function()` draws random numbers with, or "" if it draws none.
+
+    The answer is the name of an operation of torch, Python's `random`, or `numpy.random`. It is a
+    general statement if two calls only give different tensors. `devices` are the devices besides
+    the CPU whose global generators are watched. All global generators are restored.
+
+    Raises the error of `function`, unless `function` has drawn a number before.
+    """
+    with _restored(devices):
+        outputs = []
+        for _ in range(2):
+            before, operations = _global_states(), _DrawingOperations(devices)
+            error: Exception | None = None
+            try:
+                with operations:
+                    outputs.append(function())
+            except Exception as raised:
+                error = raised
+            after = _global_states()
+            drawn = [name for name, state in before.items() if after[name] != state]
+            if operations.names or drawn:
+                return [*operations.names, *drawn][0]
+            if error is not None:
+                raise error
+    return "" if _agree(*outputs) else "a generator of its own, or an attribute that it changes"
+
+
+def _check_network(role: str, module: nn.Module, x: Tensor, classes: Any) -> Tensor | None:
+    """Check one network; return the first output that its inputs allow, or None without one."""
+    network = make_functional(module)
+    devices = {p.device for p in module.parameters() if p.device.type != "cpu"}
+    result: Tensor | None = None
+    fits = False
+    for conditions in _conditions(module, x, classes):
+        if conditions and fits:
+            break
+        run = _Run(network.apply, (network.params, network.buffers, x, *conditions))
+        try:
+            source = find_randomness(run, sorted(devices, key=str))
+        except Exception:  # these inputs do not fit this network
+            continue
+        if source:
+            when = ", when it is called with a condition" if conditions else ""
+            raise ValueError(
+                f"the {role} ({type(module).__name__}) draws random numbers in its forward "
+                f"pass{when}: it uses {source}. A round could not be computed again. "
+                "Feed the random numbers in as data (Noise.extra, or a part of the latent). Draw "
+                "fixed ones once, in __init__, and keep them as a buffer."
+            )
+        fits = bool(conditions)
+        if result is None and isinstance(run.output, Tensor) and run.output.is_floating_point():
+            result = run.output.detach()
+    return result
+
+
+class _Run:
+    """One forward pass of a network, which keeps its last output."""
+
+    def __init__(self, apply: Apply, arguments: tuple[Any, ...]) -> None:
+        self.apply, self.arguments, self.output = apply, arguments, None
+
+    def __call__(self) -> Any:
+        self.output, _ = self.apply(*self.arguments)
+        return self.output
+
+
+def _conditions(module: nn.Module, x: Tensor, classes: Any) -> Iterator[tuple[Tensor, ...]]:
+    """The conditions that a network may be tried with; () stands for none."""
+    fewest, most = arity(module)
+    if fewest <= 1 <= most:
+        yield ()
+    if fewest <= 2 <= most:
+        labels = torch.zeros(len(x), dtype=torch.int64, device=x.device)
+        yield (labels,)
+        if isinstance(classes, int):
+            yield (nn.functional.one_hot(labels, classes).to(x.dtype),)
+        yield (torch.zeros(len(x), 1, dtype=x.dtype, device=x.device),)
+
+
+class _DrawingOperations(TorchDispatchMode):
+    """Collects the operations of torch that advance a global generator.
+
+    The tag alone is not enough: attention has it without dropout too, when it draws nothing.
+    """
+
+    supports_higher_order_operators = True
+
+    def __init__(self, devices: Sequence[torch.device]) -> None:
+        super().__init__()
+        self.devices = devices
+        self.names: list[str] = []
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if torch.Tag.nondeterministic_seeded not in getattr(func, "tags", ()):
+            return func(*args, **(kwargs or {}))
+        before = _torch_states(self.devices)
+        result = func(*args, **(kwargs or {}))
+        after = _torch_states(self.devices)
+        if not all(map(torch.equal, before, after)):
+            self.names.append(f"torch.ops.{func}")
+        return result
+
+
+def _torch_states(devices: Sequence[torch.device]) -> list[Tensor]:
+    others = [torch.get_device_module(device).get_rng_state(device) for device in devices]
+    return [torch.get_rng_state(), *others]
+
+
+def _global_states() -> dict[str, bytes]:
+    """The states of Python's and NumPy's global generators; NumPy's only once it is imported."""
+    states = {"Python's random module": pickle.dumps(random.getstate())}
+    if "numpy" in sys.modules:
+        states["numpy.random"] = pickle.dumps(sys.modules["numpy"].random.get_state())
+    return states
+
+
+@contextmanager
+def _restored(devices: Sequence[torch.device]) -> Iterator[None]:
+    """Afterwards the global generators of torch, Python and NumPy are as they were."""
+    python, numpy = random.getstate(), sys.modules.get("numpy")
+    numpy_state = None if numpy is None else numpy.random.get_state()
+    kind = devices[0].type if devices else "cuda"
+    try:
+        with torch.random.fork_rng(devices, device_type=kind):
+            yield
+    finally:
+        random.setstate(python)
+        if numpy is not None:
+            numpy.random.set_state(numpy_state)
+
+
+def _agree(first: Any, second: Any) -> bool:
+    """Whether two outputs agree to the rounding of sums in another order, as on a GPU."""
+    pairs = zip(tree.leaves(first), tree.leaves(second), strict=True)
+    return all(_close(a, b) for a, b in pairs if isinstance(a, Tensor) and isinstance(b, Tensor))
+
+
+def _close(first: Tensor, second: Tensor) -> bool:
+    if first.shape != second.shape:
+        return False
+    if not first.is_floating_point():
+        return torch.equal(first, second)
+    rtol = max(1e-4, 16 * torch.finfo(first.dtype).eps)
+    return torch.allclose(first, second, rtol=rtol, atol=1e-6, equal_nan=True)
+
+
+def _is_transformed() -> bool:
+    """Whether this code runs within a trace, or within `vmap` or `grad`."""
+    if torch.compiler.is_compiling() or is_in_torch_dispatch_mode():
+        return True
+    return functorch.peek_interpreter_stack() is not None
