@@ -13,13 +13,20 @@ from torch import Tensor, nn
 from fgan import tree
 from fgan.networks import ALTERNATIVES, mixing_layers
 from fgan.optim import Optimizer
-from fgan.penalties import SAMPLE_AT
-from fgan.types import Batch, GANState, Noise, Updates
+from fgan.scalars import check_count, check_scalar
+from fgan.types import Batch, CriticUpdates, GANState, Noise
 
 
-def as_scores(output: Tensor, samples: Tensor) -> Tensor:
+def as_scores(output: object, samples: Tensor) -> Tensor:
     """Scores [B] from a critic that returns [B] or [B, 1]."""
     size = samples.shape[0]
+    if not isinstance(output, Tensor):
+        parts = f" of {len(output)}" if isinstance(output, tuple | list | dict) else ""
+        raise ValueError(
+            f"a critic gives one tensor of scores, and this one gave a {type(output).__name__}"
+            f"{parts}: fgan.objectives.adversarial takes a Head for each further output of a "
+            "critic that returns (scores, ...)"
+        )
     if output.shape not in ((size,), (size, 1)):
         raise ValueError(
             f"a critic gives one score a sample, [{size}] or [{size}, 1]; "
@@ -28,14 +35,8 @@ def as_scores(output: Tensor, samples: Tensor) -> Tensor:
     return output.reshape(size)
 
 
-def check_penalty(
-    penalty: object, critic: nn.Module, penalty_weight: float | Tensor, sample_at: str
-) -> None:
-    if penalty is None:
-        changed = isinstance(penalty_weight, Tensor) or penalty_weight != 1
-        if changed or sample_at != "interpolate":
-            raise ValueError("penalty_weight and sample_at are of no effect without a penalty")
-    elif mixing := mixing_layers(critic):
+def check_per_sample(critic: nn.Module) -> None:
+    if mixing := mixing_layers(critic):
         raise ValueError(
             f"the critic's {', '.join(map(repr, mixing))} mixes the samples of a batch "
             f"(BatchNorm), and this penalty is defined per sample. {ALTERNATIVES}"
@@ -61,7 +62,8 @@ def check_latent(latent: Tensor, latent_dim: int) -> None:
         )
 
 
-def check_round(batch: Batch, noise: Noise, latent_dim: int) -> None:
+def check_round(batch: Batch, noise: Noise, latent_dim: int, labelled: bool) -> None:
+    """labelled: whether a generator's update needs a real sample or a condition for each latent."""
     lead = tuple(batch.real.shape[:2])
     for name, tensor in [
         ("noise.critic_latent", noise.critic_latent),
@@ -73,15 +75,22 @@ def check_round(batch: Batch, noise: Noise, latent_dim: int) -> None:
                 f"batch.real begins with [n_critic, B] = {list(lead)}, and {name} with "
                 f"{list(tensor.shape[:2])}"
             )
-    for name, latent in [
-        ("noise.critic_latent", noise.critic_latent),
-        ("noise.generator_latent", noise.generator_latent),
-    ]:
-        if tuple(latent.shape[-2:]) != (lead[1], latent_dim):
-            raise ValueError(
-                f"{name} ends with [B, latent_dim] = {[lead[1], latent_dim]}, and it is "
-                f"{list(latent.shape)}"
-            )
+    if tuple(noise.critic_latent.shape[-2:]) != (lead[1], latent_dim):
+        raise ValueError(
+            f"noise.critic_latent ends with [B, latent_dim] = {[lead[1], latent_dim]}, and it is "
+            f"{list(noise.critic_latent.shape)}"
+        )
+    latents = noise.generator_latent.shape
+    if len(latents) != 2 or latents[1] != latent_dim or latents[0] < 1:
+        raise ValueError(
+            f"noise.generator_latent is [B, latent_dim] = {[lead[1], latent_dim]}, and it is "
+            f"{list(latents)}"
+        )
+    if (labelled or batch.condition is not None) and latents[0] > lead[0] * lead[1]:
+        raise ValueError(
+            f"noise.generator_latent has {latents[0]} latents, and the batch {lead[0] * lead[1]} "
+            "real samples: the generator's update takes a condition or real sample for each latent"
+        )
     if min(lead) < 1:
         raise ValueError(
             "a round needs at least one critic update of at least one sample, and batch.real "
@@ -89,7 +98,9 @@ def check_round(batch: Batch, noise: Noise, latent_dim: int) -> None:
         )
 
 
-def check_members(lead: tuple[int, ...], batch: Batch, noise: Noise, latent_dim: int) -> None:
+def check_members(
+    lead: tuple[int, ...], batch: Batch, noise: Noise, latent_dim: int, labelled: bool
+) -> None:
     """`check_round` for a population, with noise for as many members as its state has."""
     given = (
         noise.critic_latent.shape[1:-2],
@@ -101,10 +112,11 @@ def check_members(lead: tuple[int, ...], batch: Batch, noise: Noise, latent_dim:
             "a population's noise comes from its own `noise(seeds, ...)`, one seed a member: the "
             f"state has members {list(lead)}, and the noise {[list(other) for other in given]}"
         )
-    first: Any = (0,) * len(lead)  # of the members, for whom alone the rest is
+    first: Any = (0,) * len(lead)  # the first member's part of the noise
     in_each: Any = (slice(None), *first)
     latents, mix = noise.critic_latent[in_each], noise.mix[in_each]
-    check_round(batch, Noise(latents, noise.generator_latent[first], mix), latent_dim)
+    only = Noise(latents, noise.generator_latent[first], mix)
+    check_round(batch, only, latent_dim, labelled)
 
 
 def check_state(
@@ -146,38 +158,48 @@ def latent_dim_of(generator: nn.Module, given: int | None) -> int:
         raise ValueError(
             f"{type(generator).__name__} has no attribute latent_dim: pass latent_dim=..."
         )
-    if not isinstance(latent_dim, int) or latent_dim < 1:
-        raise ValueError(f"latent_dim is a whole number from 1, and {latent_dim!r} was given")
-    return latent_dim
+    check_count("latent_dim", latent_dim)
+    return int(latent_dim)
 
 
-def check_optimizers(generator_optimizer: object, critic_optimizer: object) -> None:
+def sample_shape_of(
+    generator: nn.Module, given: tuple[int, ...] | None, is_needed: bool
+) -> tuple[int, ...] | None:
+    """The shape of one sample, where an objective asks for random tensors of that shape."""
+    shape = getattr(generator, "sample_shape", None) if given is None else given
+    if is_needed and shape is None:
+        raise ValueError(
+            f"an objective draws tensors of the sample's shape, and {type(generator).__name__} has "
+            "no attribute sample_shape: pass sample_shape=..."
+        )
+    return None if shape is None else tuple(shape)
+
+
+def check_optimizers(
+    generator_optimizer: object, critic_optimizer: object
+) -> tuple[Optimizer, Optimizer]:
     for name, given in ("generator", generator_optimizer), ("critic", critic_optimizer):
         if not isinstance(given, Optimizer):
             raise ValueError(
                 f"{name}_optimizer is a functional one such as fgan.adam(1e-4), and {given!r} was "
                 "given"
             )
+    assert isinstance(generator_optimizer, Optimizer)
+    assert isinstance(critic_optimizer, Optimizer)
+    return generator_optimizer, critic_optimizer
 
 
 def check_game(
-    n_critic: Updates,
-    penalty_weight: float | Tensor,
-    sample_at: str,
-    ema_decay: float | None,
-    update: str,
-    autocast: torch.dtype | None,
+    n_critic: CriticUpdates, ema_decay: object, update: str, autocast: torch.dtype | None
 ) -> None:
-    if not callable(n_critic) and (not isinstance(n_critic, int) or n_critic < 1):
+    if not callable(n_critic) and (
+        isinstance(n_critic, bool) or not isinstance(n_critic, int) or n_critic < 1
+    ):
         raise ValueError(
             f"n_critic is a whole number from 1 or a schedule, and {n_critic!r} was given"
         )
-    if isinstance(penalty_weight, float | int) and not penalty_weight >= 0:
-        raise ValueError(f"penalty_weight is at least 0, and {penalty_weight} was given")
-    if sample_at not in SAMPLE_AT:
-        raise ValueError(f"sample_at is one of {', '.join(SAMPLE_AT)}; {sample_at!r} was given")
-    if ema_decay is not None and not 0 <= ema_decay < 1:
-        raise ValueError(f"ema_decay lies in [0, 1), and {ema_decay} was given")
+    if ema_decay is not None:
+        check_scalar("ema_decay", ema_decay, 0.0, 1.0)
     if update not in ("alternating", "simultaneous"):
         raise ValueError(f"update is 'alternating' or 'simultaneous', and {update!r} was given")
     if update == "simultaneous" and n_critic != 1:

@@ -14,8 +14,9 @@ from rich.console import Console
 from fgan.compiler.compile import compile as compiled
 from fgan.data import NAMES, DataSet, load
 from fgan.penalties import SAMPLE_AT
+from fgan.recipes import RECIPES
 from fgan.run import checkpoints, pictures
-from fgan.run.configuration import MODELS, RECIPES, Config, Run
+from fgan.run.configuration import MODELS, Config, Run
 from fgan.run.loop import CHECKPOINT, CONFIG, SAMPLES, DivergenceError, train
 from fgan.seeds import mix_seed
 from fgan.types import Algorithm

@@ -1,8 +1,8 @@
 """Functional optimisers: `init(params)` and `update(gradients, opt_state, params)`, both pure.
 
 Each follows the `torch.optim` optimiser of its name, so that a recipe ported from a script trains
-alike. A learning rate is a Python number (checked), a 0-d tensor (not checked, so that a vmapped
-step can sweep it), or a schedule: a function from the 0-d count of updates made so far to the rate.
+alike. Learning rates, weight decay and the limit of `clip_by_norm` are `Scalar`s: numbers, 0-d
+tensors, or schedules of the updates made so far (`linear`, `cosine`, `warmup`).
 """
 
 from collections.abc import Callable
@@ -12,10 +12,23 @@ import torch
 from torch import Tensor
 
 from fgan import tree
+from fgan.scalars import Scalar, check_scalar, cosine, linear, scalar_at, warmup
+from fgan.types import Params
 
-Params = dict[str, Tensor]
-Schedule = Callable[[Tensor], Tensor]
-Rate = float | Tensor | Schedule
+__all__ = [
+    "AdamState",
+    "Optimizer",
+    "RMSpropState",
+    "SGDState",
+    "adam",
+    "adamw",
+    "clip_by_norm",
+    "cosine",
+    "linear",
+    "rmsprop",
+    "sgd",
+    "warmup",
+]
 
 
 class Optimizer(NamedTuple):
@@ -56,20 +69,20 @@ class AdamState(NamedTuple):
     """Running mean of the squared gradients."""
 
 
-def sgd(lr: Rate, momentum: float = 0.0) -> Optimizer:
+def sgd(lr: Scalar, momentum: float = 0.0) -> Optimizer:
     """Stochastic gradient descent: m <- momentum · m + g, θ <- θ - lr · m.
 
     Raises ValueError for a negative rate or a momentum outside [0, 1).
     """
-    _check_rate(lr)
-    _check_decay("momentum", momentum)
+    check_scalar("a learning rate", lr, 0.0)
+    check_scalar("momentum", momentum, 0.0, 1.0)
 
     def init(params: Params) -> SGDState:
         velocity = tree.map(torch.zeros_like, params) if momentum else {}
         return SGDState(_zero_count(params), velocity)
 
     def update(gradients: Params, state: SGDState, params: Params) -> tuple[Params, SGDState]:
-        rate = _rate(lr, state.updates)
+        rate = scalar_at(lr, state.updates)
         direction = gradients
         velocity = state.momentum
         if momentum:
@@ -80,14 +93,14 @@ def sgd(lr: Rate, momentum: float = 0.0) -> Optimizer:
     return Optimizer(init, update)
 
 
-def rmsprop(lr: Rate, alpha: float = 0.99, eps: float = 1e-8) -> Optimizer:
+def rmsprop(lr: Scalar, alpha: float = 0.99, eps: float = 1e-8) -> Optimizer:
     """RMSprop: v <- α v + (1 - α) g², θ <- θ - lr · g / (√v + ε).
 
     Raises ValueError for a negative rate or eps, or an alpha outside [0, 1).
     """
-    _check_rate(lr)
-    _check_decay("alpha", alpha)
-    _check_eps(eps)
+    check_scalar("a learning rate", lr, 0.0)
+    check_scalar("alpha", alpha, 0.0, 1.0)
+    check_scalar("eps", eps, 0.0)
 
     def init(params: Params) -> RMSpropState:
         return RMSpropState(_zero_count(params), tree.map(torch.zeros_like, params))
@@ -95,7 +108,7 @@ def rmsprop(lr: Rate, alpha: float = 0.99, eps: float = 1e-8) -> Optimizer:
     def update(
         gradients: Params, state: RMSpropState, params: Params
     ) -> tuple[Params, RMSpropState]:
-        rate = _rate(lr, state.updates)
+        rate = scalar_at(lr, state.updates)
         square = tree.map(lambda v, g: alpha * v + (1 - alpha) * g * g, state.square, gradients)
         new_params = tree.map(
             lambda p, g, v: p - tree.like(rate, p) * g / (v.sqrt() + eps), params, gradients, square
@@ -105,27 +118,51 @@ def rmsprop(lr: Rate, alpha: float = 0.99, eps: float = 1e-8) -> Optimizer:
     return Optimizer(init, update)
 
 
-def adam(lr: Rate, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8) -> Optimizer:
+def adam(lr: Scalar, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8) -> Optimizer:
     """Adam (Kingma & Ba 2015, arXiv 1412.6980, algorithm 1).
 
     θ <- θ - lr / (1 - β₁ᵗ) · m / (√v / √(1 - β₂ᵗ) + ε). Raises ValueError for a negative rate or
     eps, or a beta outside [0, 1).
     """
-    _check_rate(lr)
-    _check_eps(eps)
+    return _adam(lr, betas, eps, 0.0)
+
+
+def adamw(
+    lr: Scalar,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-8,
+    weight_decay: Scalar = 1e-2,
+) -> Optimizer:
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019, arXiv 1711.05101, algorithm 2).
+
+    θ <- (1 - lr · weight_decay) θ, then Adam's step, as in `torch.optim.AdamW`. Raises ValueError
+    as `adam` does, and for a negative weight decay.
+    """
+    check_scalar("weight_decay", weight_decay, 0.0)
+    return _adam(lr, betas, eps, weight_decay)
+
+
+def _adam(lr: Scalar, betas: tuple[float, float], eps: float, weight_decay: Scalar) -> Optimizer:
+    check_scalar("a learning rate", lr, 0.0)
+    check_scalar("eps", eps, 0.0)
     beta1, beta2 = betas
-    _check_decay("betas[0]", beta1)
-    _check_decay("betas[1]", beta2)
+    check_scalar("betas[0]", beta1, 0.0, 1.0)
+    check_scalar("betas[1]", beta2, 0.0, 1.0)
+    decays = not isinstance(weight_decay, float | int) or weight_decay > 0
 
     def init(params: Params) -> AdamState:
         zeros = tree.map(torch.zeros_like, params)
         return AdamState(_zero_count(params), tree.clone(zeros) if beta1 else {}, zeros)
 
     def update(gradients: Params, state: AdamState, params: Params) -> tuple[Params, AdamState]:
-        # The scalars are worked out in float64, as torch.optim does in Python: 1 - 0.999**t loses
+        # The scalars are computed in float64, as torch.optim does in Python: 1 - 0.999**t loses
         # four digits in float32.
         count = (state.updates + 1).double()
-        step_size = _rate(lr, state.updates)
+        rate = scalar_at(lr, state.updates)
+        if decays:
+            kept = 1 - rate * scalar_at(weight_decay, state.updates)
+            params = tree.map(lambda p: p * tree.like(kept, p), params)
+        step_size = rate
         mean, direction = state.mean, gradients
         if beta1:
             step_size = step_size / (1 - torch.pow(beta1, count))
@@ -146,48 +183,26 @@ def adam(lr: Rate, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8)
     return Optimizer(init, update)
 
 
-def linear_schedule(start: float, end: float, steps: int) -> Schedule:
-    """A rate that runs linearly from `start` to `end` over `steps` updates, and stays there.
+def clip_by_norm(optimizer: Optimizer, limit: Scalar) -> Optimizer:
+    """The optimiser, given gradients of a Euclidean norm over all parameters of at most `limit`.
 
-    The residual CIFAR-10 runs of Gulrajani et al. 2017 decay Adam's rate so, to zero.
-    Raises ValueError for a negative rate or steps below 1.
+    g <- g · min(1, limit / (‖g‖ + 1e-6)), as in `torch.nn.utils.clip_grad_norm_` (Pascanu et al.
+    2013, arXiv 1211.5063, algorithm 1). A schedule's count is the optimiser's. Raises ValueError
+    for a limit that is not above 0.
     """
-    _check_rate(start)
-    _check_rate(end)
-    if steps < 1:
-        raise ValueError(f"a schedule needs at least 1 step, and {steps} were given")
+    check_scalar("limit", limit, 0.0, above=True)
 
-    def schedule(count: Tensor) -> Tensor:
-        return start + (end - start) * (count.double() / steps).clamp(max=1)
+    def update(gradients: Params, state: Any, params: Params) -> tuple[Params, Any]:
+        norm = tree.norm(gradients)
+        most = scalar_at(limit, state.updates) if callable(limit) else limit
+        factor = (tree.like(most, norm) / (norm + 1e-6)).clamp(max=1)
+        clipped = tree.map(lambda g: g * tree.like(factor, g), gradients)
+        return optimizer.update(clipped, state, params)
 
-    return schedule
+    return Optimizer(optimizer.init, update)
 
 
 def _zero_count(params: Params) -> Tensor:
     """A 0-d tensor, since a Python counter in the state would recompile every step."""
     device = next(iter(params.values())).device
     return torch.zeros((), dtype=torch.int64, device=device)
-
-
-def _rate(lr: Rate, count: Tensor) -> float | Tensor:
-    return lr if isinstance(lr, float | int | Tensor) else lr(count)
-
-
-def _check_rate(lr: Rate) -> None:
-    if isinstance(lr, float | int) and not lr >= 0:
-        raise ValueError(f"a learning rate is at least 0, and {lr} was given")
-    if isinstance(lr, Tensor) and lr.ndim:
-        raise ValueError(
-            f"a learning rate is one number, and a tensor {list(lr.shape)} was given: "
-            "vmap over it to sweep it"
-        )
-
-
-def _check_decay(name: str, value: float) -> None:
-    if not 0 <= value < 1:
-        raise ValueError(f"{name} lies in [0, 1), and {value} was given")
-
-
-def _check_eps(eps: float) -> None:
-    if not eps >= 0:
-        raise ValueError(f"eps is at least 0, and {eps} was given")

@@ -8,7 +8,7 @@ and `fgan.compile` takes it as one.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -16,7 +16,19 @@ from torch.func import vmap
 
 from fgan import tree
 from fgan.checks import check_members, check_seeds, check_state
-from fgan.types import Algorithm, Batch, CriticInfo, GANInfo, GANState, GeneratorInfo, Noise, Step
+from fgan.types import (
+    Algorithm,
+    Batch,
+    CriticInfo,
+    Data,
+    Extra,
+    GANInfo,
+    GANState,
+    GeneratorInfo,
+    InitFunction,
+    Noise,
+    NoiseFunction,
+)
 
 
 def population(algorithm: Algorithm | Callable[[Any], Algorithm], values: Any = None) -> Algorithm:
@@ -80,19 +92,38 @@ def population(algorithm: Algorithm | Callable[[Any], Algorithm], values: Any = 
     def noise(seeds: Sequence[Any], *given: Any, **options: Any) -> Noise:
         check_seeds(seeds, members[0])
         drawn: Noise = tree.stack([single.noise(seed, *given, **options) for seed in seeds])
-        # The updates of a round come first, for they are what is counted off.
+        # The updates of a round come first: a round takes one after another.
         latents, mix = (x.movedim(0, 1).contiguous() for x in (drawn.critic_latent, drawn.mix))
-        return Noise(latents, drawn.generator_latent, mix)
+        extra = dict(drawn.extra)
+        if "critic" in extra:
+            extra["critic"] = tree.map(lambda x: x.movedim(0, 1).contiguous(), extra["critic"])
+        return Noise(latents, drawn.generator_latent, mix, extra)
 
-    def each(part: str, state: GANState, *inputs: tuple[Any, Any]) -> Any:
-        """A part of the algorithm for every member; inputs with the axis of theirs, or shared."""
-        axes = [None if given is None else axis for given, axis in inputs]
+    def each(part: Callable[[Algorithm], Callable[..., Any]], *inputs: tuple[Any, Any]) -> Any:
+        """A part of the algorithm for every member, given (input, the axis of its members)."""
+        axes = [_axes(value, axis) for value, axis in inputs]
 
-        def of_one(value: Any, *given: Any) -> Any:
-            return getattr(build(value), part)(*given)
+        def of_one(value: Any, *rest: Any) -> Any:
+            return part(build(value))(*rest)
 
-        in_dims = (None if values is None else 0, 0, *axes)
-        return vmap(of_one, in_dims)(values, state, *(given for given, _ in inputs))
+        in_dims = (None if values is None else 0, *axes)
+        return vmap(of_one, in_dims)(values, *(value for value, _ in inputs))
+
+    def of_members(name: str, *axes: Any) -> Callable[..., Any]:
+        """The function of that name in `Algorithm`, with these axes of its arguments' members."""
+
+        def call(*inputs: Any) -> Any:
+            return each(lambda run: getattr(run, name), *zip(inputs, axes, strict=False))
+
+        return call
+
+    def part_of_members(name: str, *axes: Any) -> Callable[..., Any]:
+        """The function of that name in `Parts`."""
+
+        def call(*inputs: Any) -> Any:
+            return each(lambda run: getattr(run.parts, name), *zip(inputs, axes, strict=True))
+
+        return call
 
     def critic_update(
         state: GANState,
@@ -101,10 +132,11 @@ def population(algorithm: Algorithm | Callable[[Any], Algorithm], values: Any = 
         latent: Tensor | None,
         mix: Tensor,
         fake: Tensor | None = None,
+        extra: Extra | None = None,
     ) -> tuple[GANState, CriticInfo]:
-        own = (latent, 0), (mix, 0), (fake, 0)
-        made: tuple[GANState, CriticInfo] = each(
-            "critic_update", state, (real, None), (condition, None), *own
+        inputs = state, real, condition, latent, mix, fake, extra
+        made: tuple[GANState, CriticInfo] = of_members("critic_update", 0, None, None, 0, 0, 0, 0)(
+            *inputs
         )
         return made
 
@@ -113,61 +145,70 @@ def population(algorithm: Algorithm | Callable[[Any], Algorithm], values: Any = 
         latent: Tensor,
         condition: Tensor | None = None,
         real: Tensor | None = None,
+        extra: Extra | None = None,
     ) -> tuple[GANState, GeneratorInfo]:
-        made: tuple[GANState, GeneratorInfo] = each(
-            "generator_update", state, (latent, 0), (condition, None), (real, None)
+        inputs = state, latent, condition, real, extra
+        made: tuple[GANState, GeneratorInfo] = of_members("generator_update", 0, 0, None, None, 0)(
+            *inputs
         )
         return made
 
     def fakes(state: GANState, latent: Tensor, condition: Tensor | None = None) -> Tensor:
-        made: Tensor = each("fakes", state, (latent, 0), (condition, None))
+        made: Tensor = part_of_members("fakes", 0, 0, None)(state, latent, condition)
         return made
 
     def generate(state: GANState, latent: Tensor, condition: Tensor | None = None) -> Tensor:
         check_state(members, values, state)
-        made: Tensor = each("generate", state, (latent, None), (condition, None))
+        made: Tensor = of_members("generate", 0, None, None)(state, latent, condition)
         return made
 
     def score(state: GANState, samples: Tensor, condition: Tensor | None = None) -> Tensor:
         check_state(members, values, state)
-        made: Tensor = each("score", state, (samples, None), (condition, None))
+        made: Tensor = of_members("score", 0, None, None)(state, samples, condition)
         return made
 
-    def play(
-        critic_update: Callable[..., tuple[GANState, CriticInfo]],
-        generator_update: Callable[..., tuple[GANState, GeneratorInfo]],
-        draw: Callable[..., Tensor] | None = None,
-        check: bool = True,
-    ) -> Step:
-        rounds = single.play(critic_update, generator_update, draw, check=False)
-        return checked(rounds) if check else rounds
+    def check(state: GANState, batch: Batch, noise: Noise) -> None:
+        lead = check_state(members, values, state)
+        check_members(lead, batch, noise, single.latent_dim, single.parts.uses_real)
 
-    def checked(rounds: Step) -> Step:
-        def step(state: GANState, batch: Batch, noise: Noise) -> tuple[GANState, GANInfo]:
-            lead = check_state(members, values, state)
-            check_members(lead, batch, noise, single.latent_dim)
-            return rounds(state, batch, noise)
-
-        return step
-
-    def whole_round(state: GANState, batch: Batch, noise: Noise) -> tuple[GANState, GANInfo]:
-        """Not made of its parts, each of which would build the algorithms of the values anew."""
-        axes: Any = 1, 0, 1  # of the members
-        made: tuple[GANState, GANInfo] = each("step", state, (batch, None), (noise, Noise(*axes)))
+    def step(state: GANState, batch: Batch, noise: Noise) -> tuple[GANState, GANInfo]:
+        """One `vmap` of the whole round: a part by itself would build the algorithms once more."""
+        check(state, batch, noise)
+        axes: Any = Noise(1, 0, 1, _extra_axes(noise.extra))  # type: ignore[arg-type]
+        made: tuple[GANState, GANInfo] = of_members("step", 0, None, axes)(state, batch, noise)
         return made
 
+    data: Any = Data(*(None, 0, None, 0, 0, 0))  # type: ignore[arg-type]
     return single._replace(
-        init=init,
-        step=checked(whole_round),
-        noise=noise,
+        init=cast(InitFunction, init),  # of seeds, one a member
+        step=step,
+        noise=cast(NoiseFunction, noise),
         generate=generate,
         score=score,
         critic_update=critic_update,
         generator_update=generator_update,
-        fakes=fakes,
-        play=play,
+        parts=single.parts._replace(
+            fakes=fakes,
+            critic_gradient=part_of_members("critic_gradient", 0, data),
+            apply_critic=part_of_members("apply_critic", 0, 0),
+            generator_gradient=part_of_members("generator_gradient", 0, 0, data),
+            apply_generator=part_of_members("apply_generator", 0, 0),
+            check=check,
+        ),
         members=members,
     )
+
+
+def _axes(value: Any, axis: Any) -> Any:
+    """The axes of an input's members, None where there is no input."""
+    if isinstance(value, Data):
+        return Data(*(_axes(field, of_field) for field, of_field in zip(value, axis, strict=True)))
+    return None if value is None else axis
+
+
+def _extra_axes(extra: Extra) -> Extra:
+    """The members' axes of `noise.extra`: behind the updates of a critic, first elsewhere."""
+    return {name: 1 if name == "critic" else 0 for name in extra}
 
 
 def _algorithms(recipe: Callable[[Any], Algorithm], values: Any) -> list[Algorithm]:

@@ -1,38 +1,32 @@
-"""The line GAN → WGAN → WGAN-GP → WGAN-div: a loss, a penalty, a projection, the paper's defaults.
+"""The line GAN → WGAN → WGAN-GP → WGAN-div: a loss, penalties, a projection, the paper's defaults.
 
 Every recipe takes any generator and critic module and returns an `Algorithm`. Conditions are no
 recipe of their own (Mirza & Osindero 2014, arXiv 1411.1784): give `generator(z, y)`, `critic(x, y)`
 and batches with conditions, and every recipe below is conditional. Fakes are then made under the
 conditions of the real batch, and a penalty differentiates by x alone with y held.
 
-Shared keywords: `n_critic` (a number, or a schedule such as `critic_warmup()`), `latent_dim`
-(default: the generator's attribute), `generator_optimizer`, `critic_optimizer`, `ema_decay`
-(running mean of the generator's weights, for `generate`), `update` ("alternating", or
-"simultaneous" with one critic update), `autocast` (`torch.bfloat16` for matrix products and
-convolutions of half the width).
+All recipes take the keywords of `fgan.game.Settings`. `RECIPES` is the one registry: the command
+line, the bench, the tests and the README read names and defaults from there.
 """
+
+from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
 from math import log
-from typing import Any, TypedDict, Unpack
+from typing import Any, NamedTuple, Unpack, cast
 
-import torch
 from torch import Tensor, nn
 
 from fgan import losses, tree
-from fgan.game import adversarial
+from fgan.checks import check_per_sample
+from fgan.game import Settings, algorithm
+from fgan.networks import is_per_sample
+from fgan.objectives import Penalty, adversarial, adversarial_generator
 from fgan.optim import Optimizer, adam, rmsprop
 from fgan.penalties import batched_input_gradients, gradient_penalty, w_divergence_penalty
-from fgan.types import Algorithm, Tensors, Updates
-
-
-class Common(TypedDict, total=False):
-    """Keywords that every recipe passes on to `adversarial`."""
-
-    latent_dim: int | None
-    ema_decay: float | None
-    autocast: torch.dtype | None
+from fgan.scalars import Scalar, check_count, check_scalar, scalar_at
+from fgan.types import Algorithm, Params
 
 
 def gan(
@@ -40,11 +34,7 @@ def gan(
     critic: nn.Module,
     *,
     loss: str = "non_saturating",
-    n_critic: Updates = 1,
-    generator_optimizer: Optimizer | None = None,
-    critic_optimizer: Optimizer | None = None,
-    update: str = "alternating",
-    **common: Unpack[Common],
+    **settings: Unpack[Settings],
 ) -> Algorithm:
     """The original GAN (Goodfellow et al. 2014, arXiv 1406.2661).
 
@@ -55,18 +45,13 @@ def gan(
     """
     if loss not in _GENERATOR_LOSSES:
         raise ValueError(f"loss is one of {', '.join(_GENERATOR_LOSSES)}; {loss!r} was given")
-    return adversarial(
-        generator,
-        critic,
-        critic_loss=losses.minimax_critic_loss,
-        generator_loss=_GENERATOR_LOSSES[loss],
+    objective = adversarial(
+        losses.minimax_critic_loss,
         distance=lambda critic_loss: log(2) - critic_loss / 2,
-        generator_optimizer=generator_optimizer or adam(2e-4, betas=(0.5, 0.999)),
-        critic_optimizer=critic_optimizer or adam(2e-4, betas=(0.5, 0.999)),
-        n_critic=n_critic,
-        update=update,
-        **common,
+        one_pass=is_per_sample(critic),
     )
+    of_generator = adversarial_generator(_GENERATOR_LOSSES[loss])
+    return algorithm(generator, critic, objective, of_generator, **_filled("gan", settings))
 
 
 _GENERATOR_LOSSES = {
@@ -76,51 +61,34 @@ _GENERATOR_LOSSES = {
 
 
 def wgan(
-    generator: nn.Module,
-    critic: nn.Module,
-    *,
-    clip: float | Tensor = 0.01,
-    n_critic: Updates | None = None,
-    generator_optimizer: Optimizer | None = None,
-    critic_optimizer: Optimizer | None = None,
-    update: str = "alternating",
-    **common: Unpack[Common],
+    generator: nn.Module, critic: nn.Module, *, clip: Scalar = 0.01, **settings: Unpack[Settings]
 ) -> Algorithm:
     """WGAN with weight clipping (Arjovsky et al. 2017, arXiv 1701.07875, algorithm 1).
 
     The critic minimises D(G(z)) - D(x), and each of its parameters is clamped to [-clip, clip]
     after each update; the generator minimises -D(G(z)). Defaults: clip 0.01, RMSprop 5e-5, five
     critic updates. The authors' code makes 100 in the first rounds: `n_critic=critic_warmup()`.
+    A schedule for `clip` is a function of the rounds completed.
     """
-    if isinstance(clip, float | int) and not clip > 0:
-        raise ValueError(f"clip is above 0, and {clip} was given")
-    return adversarial(
-        generator,
-        critic,
-        critic_loss=losses.wasserstein_critic_loss,
-        generator_loss=losses.wasserstein_generator_loss,
-        project=partial(clip_parameters, bound=clip),
-        generator_optimizer=generator_optimizer or rmsprop(5e-5),
-        critic_optimizer=critic_optimizer or rmsprop(5e-5),
-        n_critic=_updates(n_critic, update),
-        update=update,
-        **common,
-    )
+    check_scalar("clip", clip, 0.0, above=True)
+    objective = adversarial(losses.wasserstein_critic_loss, one_pass=is_per_sample(critic))
+
+    def project(params: Params, count: Tensor) -> Params:
+        return clip_parameters(params, scalar_at(clip, count))
+
+    filled = _filled("wgan", settings)
+    return algorithm(generator, critic, objective, _WASSERSTEIN, project=project, **filled)
 
 
 def wgan_gp(
     generator: nn.Module,
     critic: nn.Module,
     *,
-    penalty_weight: float | Tensor = 10.0,
+    penalty_weight: Scalar = 10.0,
     target: float | Tensor = 1.0,
     one_sided: bool = False,
     sample_at: str = "interpolate",
-    n_critic: Updates | None = None,
-    generator_optimizer: Optimizer | None = None,
-    critic_optimizer: Optimizer | None = None,
-    update: str = "alternating",
-    **common: Unpack[Common],
+    **settings: Unpack[Settings],
 ) -> Algorithm:
     """WGAN with gradient penalty (Gulrajani et al. 2017, arXiv 1704.00028, algorithm 1).
 
@@ -128,27 +96,14 @@ def wgan_gp(
     x̂ = εx + (1 - ε)G(z), one ε per sample; the generator minimises -D(G(z)). Defaults: λ 10,
     target 1, Adam 1e-4 (0, 0.9), five critic updates.
     """
-    if isinstance(target, float | int) and not target >= 0:
-        raise ValueError(f"target is at least 0, and {target} was given")
-    return adversarial(
-        generator,
-        critic,
-        critic_loss=losses.wasserstein_critic_loss,
-        generator_loss=losses.wasserstein_generator_loss,
-        penalty=partial(
-            gradient_penalty,
-            target=target,
-            one_sided=one_sided,
-            gradients=batched_input_gradients,
-        ),
-        penalty_weight=penalty_weight,
-        sample_at=sample_at,
-        generator_optimizer=generator_optimizer or adam(1e-4, betas=(0.0, 0.9)),
-        critic_optimizer=critic_optimizer or adam(1e-4, betas=(0.0, 0.9)),
-        n_critic=_updates(n_critic, update),
-        update=update,
-        **common,
+    _check_number("target", target, 0.0)
+    check_per_sample(critic)
+    function = partial(
+        gradient_penalty, target=target, one_sided=one_sided, gradients=batched_input_gradients
     )
+    penalty = Penalty(function, penalty_weight, sample_at)
+    objective = adversarial(losses.wasserstein_critic_loss, penalty)
+    return algorithm(generator, critic, objective, _WASSERSTEIN, **_filled("wgan-gp", settings))
 
 
 def wgan_div(
@@ -158,11 +113,7 @@ def wgan_div(
     k: float | Tensor = 2.0,
     p: float | Tensor = 6.0,
     sample_at: str = "real_and_fake",
-    n_critic: Updates | None = None,
-    generator_optimizer: Optimizer | None = None,
-    critic_optimizer: Optimizer | None = None,
-    update: str = "alternating",
-    **common: Unpack[Common],
+    **settings: Unpack[Settings],
 ) -> Algorithm:
     """WGAN-div (Wu et al. 2018, arXiv 1712.01026, algorithm 1).
 
@@ -172,26 +123,66 @@ def wgan_div(
     (`fgan.penalties.SAMPLE_AT`). Defaults: k 2, p 6, Adam 2e-4 (0.5, 0.999), five critic updates;
     the authors' own code takes interpolates, k 10, and four.
     """
-    if isinstance(k, float | int) and not k >= 0:
-        raise ValueError(f"k is at least 0, and {k} was given")
-    if isinstance(p, float | int) and not p >= 1:
-        raise ValueError(f"p is at least 1, and {p} was given")
-    return adversarial(
-        generator,
-        critic,
-        critic_loss=losses.wasserstein_critic_loss,
-        generator_loss=losses.wasserstein_generator_loss,
-        penalty=partial(w_divergence_penalty, k=k, p=p, gradients=batched_input_gradients),
-        sample_at=sample_at,
-        generator_optimizer=generator_optimizer or adam(2e-4, betas=(0.5, 0.999)),
-        critic_optimizer=critic_optimizer or adam(2e-4, betas=(0.5, 0.999)),
-        n_critic=_updates(n_critic, update),
-        update=update,
-        **common,
-    )
+    _check_number("k", k, 0.0)
+    _check_number("p", p, 1.0)
+    check_per_sample(critic)
+    function = partial(w_divergence_penalty, k=k, p=p, gradients=batched_input_gradients)
+    objective = adversarial(losses.wasserstein_critic_loss, Penalty(function, at=sample_at))
+    return algorithm(generator, critic, objective, _WASSERSTEIN, **_filled("wgan-div", settings))
 
 
-def clip_parameters(params: Tensors, bound: float | Tensor) -> Tensors:
+_WASSERSTEIN = adversarial_generator(losses.wasserstein_generator_loss)
+
+
+class Recipe(NamedTuple):
+    """An algorithm's function beside its paper's defaults."""
+
+    function: Callable[..., Algorithm]
+    optimizer: Callable[[Scalar], Optimizer]
+    """Learning rate -> the optimiser with the paper's other settings."""
+    lr: float
+    """The paper's learning rate."""
+    n_critic: int
+    own: tuple[str, ...]
+    """The keywords that this recipe has beside `Settings`."""
+
+
+RECIPES: dict[str, Recipe] = {
+    "gan": Recipe(gan, partial(adam, betas=(0.5, 0.999)), 2e-4, 1, ("loss",)),
+    "wgan": Recipe(wgan, rmsprop, 5e-5, 5, ("clip",)),
+    "wgan-gp": Recipe(
+        wgan_gp,
+        partial(adam, betas=(0.0, 0.9)),
+        1e-4,
+        5,
+        ("penalty_weight", "target", "one_sided", "sample_at"),
+    ),
+    "wgan-div": Recipe(
+        wgan_div, partial(adam, betas=(0.5, 0.999)), 2e-4, 5, ("k", "p", "sample_at")
+    ),
+}
+"""Every recipe by its name on the command line."""
+
+
+def _filled(name: str, settings: Settings) -> Settings:
+    """The settings with the recipe's defaults where nothing was given."""
+    recipe, filled = RECIPES[name], cast(dict[str, Any], dict(settings))
+    for player in ("generator_optimizer", "critic_optimizer"):
+        if filled.get(player) is None:
+            filled[player] = recipe.optimizer(recipe.lr)
+    if filled.get("n_critic") is None:
+        filled["n_critic"] = 1 if filled.get("update") == "simultaneous" else recipe.n_critic
+    return cast(Settings, filled)
+
+
+def _check_number(name: str, value: object, low: float) -> None:
+    """Raise ValueError unless a penalty's own number is at least `low`, or a 0-d tensor."""
+    if callable(value):
+        raise ValueError(f"{name} is a number or a 0-d tensor, and {value!r} was given")
+    check_scalar(name, value, low)
+
+
+def clip_parameters(params: Params, bound: float | Tensor) -> Params:
     """Each parameter clamped to [-bound, bound], as new tensors (Arjovsky et al. 2017, alg. 1)."""
 
     def clip(param: Tensor) -> Tensor:
@@ -210,13 +201,5 @@ def critic_warmup(
     makes the loss a distance from the start.
     """
     for name, value in [("n_critic", n_critic), ("warm", warm), ("every", every)]:
-        if value < 1:
-            raise ValueError(f"{name} is at least 1, and {value} was given")
+        check_count(name, value)
     return lambda index: warm if index < first or index % every == 0 else n_critic
-
-
-def _updates(n_critic: Updates | None, update: str) -> Updates:
-    """Five critic updates a round for the Wasserstein recipes; one in simultaneous play."""
-    if n_critic is None:
-        return 1 if update == "simultaneous" else 5
-    return n_critic

@@ -1,13 +1,19 @@
 """What goes into a round and comes out, tuples of tensors, and what an algorithm consists of."""
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import torch
 from torch import Tensor
 
-Tensors = dict[str, Tensor]
-Updates = int | Callable[[int], int]
+Params = dict[str, Tensor]
+"""Tensors by their names in a module: parameters, or buffers."""
+CriticUpdates = int | Callable[[int], int]
 """Critic updates in a round: a number, or a function of the round's index."""
+Extra = dict[str, Any]
+"""Random tensors that an objective asked for, by name, as the leaves of a tree."""
 
 
 class Batch(NamedTuple):
@@ -25,61 +31,80 @@ class Noise(NamedTuple):
     critic_latent: Tensor
     """[n_critic, B, Z], standard normal: the latents of the fakes in the critic updates."""
     generator_latent: Tensor
-    """[B, Z], standard normal: the latents of the generator update."""
+    """[B', Z], standard normal: the latents of the generator update; B' is B unless the noise was
+    drawn with another `generator_batch_size`."""
     mix: Tensor
     """[n_critic, B], uniform on [0, 1): the ε of each interpolate."""
+    extra: Extra = {}  # noqa: RUF012 (never written to)
+    """What the objectives declared (`objectives.Draw`): {"critic": {name: [n_critic, B, ...]},
+    "generator": {name: [B', ...]}}; {} where they declared nothing. A penalty that is taken in some
+    rounds alone has its name under "critic" in those rounds, with a tensor [n_critic, 0]."""
 
 
-class Player(NamedTuple):
+class PlayerState(NamedTuple):
     """One network and its optimiser."""
 
-    params: Tensors
-    buffers: Tensors
+    params: Params
+    buffers: Params
     opt_state: Any
 
 
-class Weights(NamedTuple):
-    """What it takes to run a network."""
+class EMA(NamedTuple):
+    """The generator's exponential moving average: parameters, beside its latest buffers."""
 
-    params: Tensors
-    buffers: Tensors
+    params: Params
+    buffers: Params
 
 
 class GANState(NamedTuple):
     """All that a run carries from round to round: tensors only."""
 
-    generator: Player
-    critic: Player
-    ema: Weights | dict[str, Tensor]
-    """Running mean of the generator's parameters, with its latest buffers; {} when not kept."""
+    generator: PlayerState
+    critic: PlayerState
+    ema: EMA | dict[str, Tensor]
+    """{} when no average is kept."""
     round: Tensor
     """Rounds completed, 0-d integer."""
 
 
+class Gradient(NamedTuple):
+    """What a player's update is made of, before the update."""
+
+    params: Params
+    """The objective's gradient by the player's parameters."""
+    buffers: Params
+    """The player's buffers after the forward pass."""
+    info: dict[str, Tensor]
+    """The objective's figures by name, 0-d tensors: the loss among them."""
+
+
 class CriticInfo(NamedTuple):
-    """What one critic update saw; 0-d tensors, means over the batch."""
+    """The figures of one critic update; 0-d tensors, means over the batch."""
 
     critic_loss: Tensor
-    """The whole objective: adversarial loss and weighted penalty."""
+    """The whole objective: adversarial loss and weighted penalties."""
     distance: Tensor
-    """The estimate of the distance, before the penalty."""
+    """The estimate of the distance, before the penalties."""
     penalty: Tensor
-    """The penalty before its weight; 0 without one."""
+    """The penalty before its weight; the weighted sum where there are several; 0 without one."""
     real_score: Tensor
     fake_score: Tensor
     critic_grad_norm: Tensor
     """Euclidean norm of the objective's gradient by all parameters."""
+    terms: dict[str, Tensor]
+    """Each further figure of the objective by name: every penalty before its weight."""
 
 
 class GeneratorInfo(NamedTuple):
-    """What one generator update saw; 0-d tensors."""
+    """The figures of one generator update; 0-d tensors."""
 
     generator_loss: Tensor
     generator_grad_norm: Tensor
+    terms: dict[str, Tensor]
 
 
 class GANInfo(NamedTuple):
-    """What one round saw, for the log only; the critic's figures are its last update's."""
+    """The figures of one round, for the log only; the critic's are those of its last update."""
 
     critic_loss: Tensor
     generator_loss: Tensor
@@ -89,39 +114,173 @@ class GANInfo(NamedTuple):
     fake_score: Tensor
     critic_grad_norm: Tensor
     generator_grad_norm: Tensor
+    terms: dict[str, Tensor] = {}  # noqa: RUF012 (never written to)
+    """Both objectives' further figures by name."""
 
 
-Step = Callable[[GANState, Batch, Noise], tuple[GANState, GANInfo]]
+class InitFunction(Protocol):
+    """Makes a state."""
+
+    def __call__(self, seed: int | None = None) -> GANState:
+        """A seeded re-initialisation; without a seed, copies of the parameters and buffers that the
+        modules hold at that moment. Frozen parameters keep their values either way."""
+
+
+class StepFunction(Protocol):
+    """Makes one round."""
+
+    def __call__(self, state: GANState, batch: Batch, noise: Noise) -> tuple[GANState, GANInfo]:
+        """(the new state, the round's figures). It makes as many critic updates as the batch has
+        along its leading axis."""
+
+
+class NoiseFunction(Protocol):
+    """Draws all randomness of a round: a pure function."""
+
+    def __call__(
+        self,
+        seed: int,
+        round_index: int,
+        batch_size: int,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        generator_batch_size: int | None = None,
+    ) -> Noise:
+        """On the generator's device and in its dtype unless told otherwise."""
+
+
+class GenerateFunction(Protocol):
+    """Draws samples."""
+
+    def __call__(self, state: GANState, latent: Tensor, condition: Tensor | None = None) -> Tensor:
+        """latent [B, Z] -> samples [B, ...]: evaluation mode, EMA parameters where kept."""
+
+
+class ScoreFunction(Protocol):
+    """The critic on its own."""
+
+    def __call__(self, state: GANState, samples: Tensor, condition: Tensor | None = None) -> Tensor:
+        """samples [B, ...] -> scores [B], evaluation mode."""
+
+
+class CriticUpdateFunction(Protocol):
+    """One update of the critic."""
+
+    def __call__(
+        self,
+        state: GANState,
+        real: Tensor,
+        condition: Tensor | None,
+        latent: Tensor | None,
+        mix: Tensor,
+        fake: Tensor | None = None,
+        extra: Extra | None = None,
+    ) -> tuple[GANState, CriticInfo]:
+        """real [B, ...], latent [B, Z], mix [B]. With `fake` [B, ...] given, `latent` may be
+        None."""
+
+
+class GeneratorUpdateFunction(Protocol):
+    """One update of the generator."""
+
+    def __call__(
+        self,
+        state: GANState,
+        latent: Tensor,
+        condition: Tensor | None = None,
+        real: Tensor | None = None,
+        extra: Extra | None = None,
+    ) -> tuple[GANState, GeneratorInfo]:
+        """latent [B, Z]; `real` [B, ...] where the loss uses real scores."""
+
+
+class Data(NamedTuple):
+    """What one update is given beside the state."""
+
+    real: Tensor | None
+    """[B, ...]"""
+    fake: Tensor | None
+    """[B, ...]; None in a generator's update, which makes its own."""
+    condition: Tensor | None
+    """[B, ...], of real and fake alike."""
+    mix: Tensor | None
+    """[B]; None in a generator's update."""
+    extra: Extra
+    """What the objective declared: {name: [B, ...]}."""
+    round: Tensor
+    """Rounds completed, 0-d integer: what schedules are functions of."""
+
+
+class Parts(NamedTuple):
+    """The pure functions that a round is made of, and how they are put together.
+
+    Between a gradient and its application is the place of all that changes gradients: accumulation,
+    averaging over devices, clipping.
+    """
+
+    fakes: GenerateFunction
+    """`fakes(state, latent, condition=None)`: training mode, as the critic's updates see them."""
+    critic_gradient: Callable[[GANState, Data], Gradient]
+    apply_critic: Callable[[GANState, Gradient], GANState]
+    generator_gradient: Callable[[GANState, Tensor, Data], Gradient]
+    """`generator_gradient(state, latent, data)`"""
+    apply_generator: Callable[[GANState, Gradient], GANState]
+    check: Callable[[GANState, Batch, Noise], None]
+    """Raises ValueError for a state, a batch and noise that do not fit."""
+    simultaneous: bool
+    """Whether both players move from one state."""
+    uses_real: bool
+    """Whether the generator's objective uses real samples."""
+    extra: tuple[bool, bool]
+    """Whether the critic's objective and the generator's have declared random tensors."""
 
 
 class Algorithm(NamedTuple):
     """A GAN as pure functions."""
 
-    init: Callable[..., GANState]
-    """`init(seed=None)`: a seeded re-initialisation, or copies of the parameters that the modules
-    hold at that moment. Frozen parameters keep their values either way."""
-    step: Step
-    """One round. It makes as many critic updates as the batch has along its leading axis."""
-    noise: Callable[..., Noise]
-    """`noise(seed, round_index, batch_size, device=None, dtype=None)`, a pure function."""
-    generate: Callable[..., Tensor]
-    """`generate(state, latent, condition=None)`: evaluation mode, EMA weights where kept."""
-    score: Callable[..., Tensor]
-    """`score(state, samples, condition=None)` -> [B]: the critic on its own, evaluation mode."""
-    critic_update: Callable[..., tuple[GANState, CriticInfo]]
-    """`critic_update(state, real, condition, latent, mix, fake=None)`: one step of the critic. With
-    `fake` given, `latent` may be None."""
-    generator_update: Callable[..., tuple[GANState, GeneratorInfo]]
-    """`generator_update(state, latent, condition=None, real=None)`: one step of the generator."""
-    fakes: Callable[..., Tensor]
-    """`fakes(state, latent, condition=None)`: training mode, as the critic's updates see them."""
-    play: Callable[..., Step]
-    """`play(critic_update, generator_update, draw=None, check=True)` -> `step`: the round, made of
-    other versions of its two parts (compiled, say, or reduced over devices). With `draw(state,
-    latents [n_critic, B, Z], conditions)` the fakes of all critic updates are drawn first. Without
-    `check`, batch and noise may have axes of which only the parts know."""
-    n_critic: Updates
+    init: InitFunction
+    step: StepFunction
+    noise: NoiseFunction
+    generate: GenerateFunction
+    score: ScoreFunction
+    critic_update: CriticUpdateFunction
+    generator_update: GeneratorUpdateFunction
+    parts: Parts
+    n_critic: CriticUpdates
     """Critic updates that `noise` is drawn for, and that data should be drawn for."""
     latent_dim: int
     members: tuple[int | None, ...] = ()
-    """Of a population (`fgan.population`), axis by axis; None where any number will do."""
+    """Of a population (`fgan.population`), axis by axis; None where any number is accepted."""
+
+    @property
+    def fakes(self) -> GenerateFunction:
+        """`fakes(state, latent, condition=None)`: training mode, as the critic's updates see
+        them."""
+        return self.parts.fakes
+
+
+# TEMPORARY: until the compiler uses fgan.game.step
+Player, Step, Tensors, Weights, Updates = PlayerState, StepFunction, Params, EMA, CriticUpdates
+
+
+def _play(self, critic_update, generator_update, draw=None, check=True):  # type: ignore
+    from fgan import game
+
+    def step(state, batch, noise):  # type: ignore
+        return game.step(
+            self.parts,
+            state,
+            batch,
+            noise,
+            update_critic=lambda s, *a: critic_update(s, *a[:-1]),
+            update_generator=lambda s, *a: generator_update(s, *a[:-1]),
+            all_fakes=draw,
+        )
+
+    return step
+
+
+Algorithm.play = _play  # type: ignore
+
+Seeds = Sequence[Any]
+"""One seed a member of a population; nested for a population of populations."""

@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 from fgan.data.embedded import glyphs, grid, rings, swiss_roll
 from fgan.data.real import DataError, cifar10, default_root, fashion_mnist, folder, mnist
 from fgan.seeds import mix_seed
-from fgan.types import Batch, Updates
+from fgan.types import Batch, CriticUpdates
 
 __all__ = ["NAMES", "DataError", "DataSet", "batches", "load", "normalise", "to_uint8"]
 
@@ -103,7 +103,7 @@ def to_uint8(images: Tensor) -> Tensor:
 def batches(
     data: str | DataSet,
     batch_size: int,
-    n_critic: Updates = 1,
+    n_critic: CriticUpdates = 1,
     rounds: int | None = None,
     seed: int = 0,
     device: torch.device | str | None = None,

@@ -3,36 +3,25 @@
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from fgan import models, recipes
+from fgan import models
 from fgan.data.files import replacing
-from fgan.optim import Optimizer, adam, rmsprop
+from fgan.recipes import RECIPES, critic_warmup
 from fgan.types import Algorithm
 
-RECIPES: dict[str, Callable[..., Algorithm]] = {
-    "gan": recipes.gan,
-    "wgan": recipes.wgan,
-    "wgan-gp": recipes.wgan_gp,
-    "wgan-div": recipes.wgan_div,
-}
 MODELS = ("auto", "mlp", "conv", "resnet")
 
-# Settings that only some recipes have, by the keyword that they go by.
-_OWN_SETTINGS = {
-    "loss": ("gan",),
-    "clip": ("wgan",),
-    "critic_warmup": ("wgan",),
-    "penalty_weight": ("wgan-gp",),
-    "k": ("wgan-div",),
-    "p": ("wgan-div",),
-    "sample_at": ("wgan-gp", "wgan-div"),
-}
+QUICK_RATE = 1e-3
+"""The learning rate of a run from the command line, which should show something within minutes; the
+papers' rates are for runs of 10⁵ rounds on larger networks."""
+
+_OWN_SETTINGS = ("loss", "clip", "penalty_weight", "k", "p", "sample_at")
+"""Settings that only some recipes have: those whose entry in the registry names them."""
 
 
 @dataclass(frozen=True)
@@ -71,10 +60,13 @@ class Config:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} is at least 1, and {value} was given")
-        for name, owners in _OWN_SETTINGS.items():
-            if getattr(self, name) is not None and self.recipe not in owners:
+        owners = {
+            name: [r for r, known in RECIPES.items() if name in known.own] for name in _OWN_SETTINGS
+        }
+        for name, recipes in (owners | {"critic_warmup": ["wgan"]}).items():
+            if getattr(self, name) is not None and self.recipe not in recipes:
                 raise ValueError(
-                    f"{name} is a setting of {' and '.join(owners)}, not {self.recipe}"
+                    f"{name} is a setting of {' and '.join(recipes)}, not {self.recipe}"
                 )
 
 
@@ -119,16 +111,16 @@ class Run:
         config = self.config
         settings: dict[str, Any] = {
             name: getattr(config, name)
-            for name in ("loss", "clip", "penalty_weight", "k", "p", "sample_at", "n_critic")
+            for name in (*_OWN_SETTINGS, "n_critic")
             if getattr(config, name) is not None
         }
         if config.critic_warmup:
-            settings["n_critic"] = recipes.critic_warmup(config.n_critic or 5)
-        rate, optimizer = _OPTIMIZERS[config.recipe]
-        chosen = optimizer(rate if config.lr is None else config.lr)
+            settings["n_critic"] = critic_warmup(config.n_critic or 5)
+        recipe = RECIPES[config.recipe]
+        chosen = recipe.optimizer(QUICK_RATE if config.lr is None else config.lr)
         settings |= {"generator_optimizer": chosen, "critic_optimizer": chosen}
         settings |= {"ema_decay": config.ema_decay, "update": config.update}
-        return lambda generator, critic: RECIPES[config.recipe](generator, critic, **settings)
+        return lambda generator, critic: recipe.function(generator, critic, **settings)
 
     def _networks(self) -> tuple[nn.Module, nn.Module]:
         config, shape = self.config, self.sample_shape
@@ -156,16 +148,6 @@ class Run:
             make(shape, config.latent_dim, **conditions, **width),
             judge(shape, norm=norm, **conditions, **width),
         )
-
-
-# The papers' optimisers, at rates for the small networks here: theirs are for runs of 10⁵ rounds,
-# and a run from the command line should show something within minutes.
-_OPTIMIZERS: dict[str, tuple[float, Callable[[float], Optimizer]]] = {
-    "gan": (1e-3, partial(adam, betas=(0.5, 0.999))),
-    "wgan": (1e-3, rmsprop),
-    "wgan-gp": (1e-3, partial(adam, betas=(0.0, 0.9))),
-    "wgan-div": (1e-3, partial(adam, betas=(0.5, 0.999))),
-}
 
 
 def _model_for(shape: tuple[int, ...]) -> str:

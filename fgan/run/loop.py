@@ -160,8 +160,9 @@ def save_samples(path: Path, samples: Tensor, labels: Tensor | None, data: DataS
 
 def _figures(info: GANInfo, done: int) -> dict[str, float]:
     """The round's figures as numbers: the one place where the host waits for the device."""
-    values = torch.stack([value.double() for value in info]).tolist()
-    figures = dict(zip(info._fields, values, strict=True))
+    named = {name: value for name, value in info._asdict().items() if name != "terms"} | info.terms
+    values = torch.stack([value.double() for value in named.values()]).tolist()
+    figures = dict(zip(named, values, strict=True))
     for name, value in figures.items():
         if not math.isfinite(value):
             raise DivergenceError(

@@ -1,0 +1,96 @@
+"""A batch in equal parts, whose gradients are averaged before they are applied.
+
+A batch that does not fit into memory is taken in parts: the gradient of its mean loss is the mean
+of the parts' gradients. Parameters, moments, EMA, `round` and spectral norm's vectors advance once
+an update, as with the whole batch, since gradients are averaged before they are applied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fgan import tree
+from fgan.game import of_parts
+from fgan.scalars import check_count
+from fgan.types import Algorithm, Batch, Data, GANState, Gradient, Noise
+
+
+def accumulate(algorithm: Algorithm, parts: int) -> Algorithm:
+    """The same algorithm with every gradient computed over `parts` equal parts of its batch.
+
+    Equal to the algorithm on the whole batch, up to the rounding of reordered sums, where the loss
+    is a mean over samples and no layer mixes the samples of a batch. BatchNorm normalises each part
+    by itself, and its running statistics are the parts' average; penalties between pairs of samples
+    (`interpolate_within`, `interpolate_mixed`) pair within a part.
+
+    Raises ValueError for parts below 1 and for a population (make a population of the accumulated
+    algorithm instead); the step does for a batch that has no equal parts.
+    """
+    check_count("parts", parts)
+    if algorithm.members:
+        raise ValueError(
+            "accumulate takes one run: make the population of the accumulated algorithm, "
+            "fgan.population(fgan.accumulate(algorithm, parts))"
+        )
+    whole = algorithm.parts
+
+    def check(state: GANState, batch: Batch, noise: Noise) -> None:
+        whole.check(state, batch, noise)
+        sizes = {"batch.real": batch.real.shape[1]}
+        sizes["noise.generator_latent"] = noise.generator_latent.shape[0]
+        for name, size in sizes.items():
+            if size % parts:
+                raise ValueError(f"{name} has {size} samples, which are no {parts} equal parts")
+
+    def critic_gradient(state: GANState, data: Data) -> Gradient:
+        return _mean([whole.critic_gradient(state, part) for part in _split(data, parts)])
+
+    def generator_gradient(state: GANState, latent: Tensor, data: Data) -> Gradient:
+        pairs = zip(latent.chunk(parts), _split(data, parts), strict=True)
+        return _mean([whole.generator_gradient(state, *pair) for pair in pairs])
+
+    changed = whole._replace(
+        check=check, critic_gradient=critic_gradient, generator_gradient=generator_gradient
+    )
+    return algorithm._replace(**of_parts(changed))
+
+
+def _split(data: Data, parts: int) -> list[Data]:
+    """Equal parts of everything that has one entry a sample."""
+
+    def split(value: Any) -> Sequence[Any]:
+        return [None] * parts if value is None else value.chunk(parts)
+
+    extras = {
+        # A penalty's mark has no entries: it stands for the whole update.
+        name: split(value) if value.numel() else [value] * parts
+        for name, value in data.extra.items()
+    }
+    real, fake, condition, mix = (split(value) for value in data[:4])
+    return [
+        Data(
+            real[i],
+            fake[i],
+            condition[i],
+            mix[i],
+            {name: values[i] for name, values in extras.items()},
+            data.round,
+        )
+        for i in range(parts)
+    ]
+
+
+def _mean(gradients: list[Gradient]) -> Gradient:
+    """The mean gradient, buffers and figures; of counters, the first."""
+
+    def mean(first: Tensor, *others: Tensor) -> Tensor:
+        if not first.is_floating_point():
+            return first
+        return torch.stack([first, *others]).mean(dim=0)
+
+    made: Gradient = tree.map(mean, *gradients)
+    return made

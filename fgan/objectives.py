@@ -1,0 +1,309 @@
+"""What each player minimises: a loss, any number of penalties, any number of heads.
+
+A critic's objective has a function `(critic, data) -> (loss, buffers, figures)`, and a generator's
+`(critic, fake, data) -> (loss, figures)`. `critic(x, *conditions)` gives (the module's output, its
+buffers after the pass); all passes of one update start from the same buffers. `loss` is a 0-d
+tensor; `figures` is a dict of 0-d tensors for `GANInfo`: "distance", "penalty", "real_score" and
+"fake_score" go to the fields of these names, the others to `terms`.
+
+`adversarial` and `adversarial_generator` build the usual ones. Losses of another kind (translation,
+semi-supervised, InfoGAN) are further functions of this form, for `fgan.game.algorithm`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from fgan import tree
+from fgan.checks import as_scores
+from fgan.penalties import SAMPLE_AT, Points
+from fgan.scalars import Scalar, check_count, check_scalar, scalar_at
+from fgan.types import Data, Params
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""(real scores [B], fake scores [B]) -> [B]"""
+Critic = Callable[..., tuple[Any, Params]]
+"""(x [B, ...], *conditions) -> (output, buffers)"""
+Figures = dict[str, Tensor]
+
+
+class Draw(NamedTuple):
+    """Random tensors that an objective asks for: one for each sample of an update.
+
+    They are drawn by `algorithm.noise`, and the objective finds them in `data.extra` by name.
+    """
+
+    distribution: str = "normal"
+    """Standard "normal", or "uniform" on [0, 1)."""
+    shape: tuple[int, ...] | None = ()
+    """Of the tensor for one sample: () is one number, None is the shape of the sample itself."""
+
+
+class CriticObjective(NamedTuple):
+    """What the critic minimises."""
+
+    function: Callable[[Critic, Data], tuple[Tensor, Params, Figures]]
+    """(critic, data) -> (loss, buffers, figures), with data.real and data.fake [B, ...]."""
+    draws: dict[str, Draw] = {}  # noqa: RUF012 (never written to)
+    """The random tensors that the function reads in `data.extra`."""
+    lazy: dict[str, int] = {}  # noqa: RUF012
+    """The penalties that are not taken in every round, and their intervals."""
+
+
+class GeneratorObjective(NamedTuple):
+    """What the generator minimises."""
+
+    function: Callable[[Critic, Tensor, Data], tuple[Tensor, Figures]]
+    """(critic, fake [B, ...], data) -> (loss, figures)."""
+    uses_real: bool = False
+    """Whether the function needs data.real [B, ...]."""
+    draws: dict[str, Draw] = {}  # noqa: RUF012
+    """The random tensors that the function reads in `data.extra`."""
+
+
+class Penalty(NamedTuple):
+    """A penalty of a critic's objective: weight · mean of function(critic, points).
+
+    With `every=k` it is taken in every k-th round (those whose index k divides), k times as heavy:
+    lazy regularisation (Karras et al. 2020, arXiv 1912.04958, appendix B). Which rounds is decided
+    by the noise, outside of traced code, so a round without the penalty does not pay for it.
+    """
+
+    function: Callable[..., Tensor]
+    """`function(critic, x [P, ...]) -> [P]`, and with conditions `function(critic, x,
+    conditions=(...))`; what `fgan.testing.check_penalty` accepts."""
+    weight: Scalar = 1.0
+    at: str | Callable[[Data], Points] = "interpolate"
+    """Where: a name in `fgan.penalties.SAMPLE_AT`, or a function of the update's data."""
+    every: int = 1
+    name: str = ""
+    """In `info.terms`; the function's own name by default."""
+
+
+class Head(NamedTuple):
+    """A further output of a critic that returns (scores, output, ...), and the loss it has.
+
+    `loss(output [B, ...], condition [B, ...]) -> [B]`, on real samples and on fakes in the critic's
+    objective, and on fakes in the generator's: an auxiliary classifier with cross entropy (Odena et
+    al. 2017, arXiv 1610.09585, eq. 2 and 3).
+    """
+
+    name: str
+    loss: Callable[[Tensor, Tensor], Tensor]
+    weight: Scalar = 1.0
+
+
+def adversarial(
+    critic_loss: Loss,
+    *terms: Penalty | Head,
+    distance: Callable[[Tensor], Tensor] = torch.neg,
+    one_pass: bool = True,
+) -> CriticObjective:
+    """The critic's objective: mean loss, plus weighted penalties, plus weighted losses of heads.
+
+    critic_loss: a per-sample loss of the form in `fgan.losses`.
+    distance: the estimate of the distance, from the mean critic loss before the penalties.
+    one_pass: score real and fake samples in one pass, which is faster; for a critic whose layers
+        mix the samples of a batch it has to be False.
+
+    Raises ValueError for a weight, a place or an interval out of range, and for two terms of one
+    name.
+    """
+    penalties = [_checked(term) for term in terms if isinstance(term, Penalty)]
+    heads = [term for term in terms if isinstance(term, Head)]
+    _check_terms(terms, [*penalties, *heads])
+
+    def objective(critic: Critic, data: Data) -> tuple[Tensor, Params, Figures]:
+        def scores_at(x: Tensor, *conditions: Tensor) -> tuple[Tensor, list[Tensor], Params]:
+            output, buffers = critic(x, *conditions)
+            return *_split_output(output, x, len(heads)), buffers
+
+        conditions = () if data.condition is None else (data.condition,)
+        real, fake = _both(data)
+        if one_pass:
+            both = (torch.cat([x, x]) for x in conditions)
+            scores, outputs, buffers = scores_at(torch.cat([real, fake]), *both)
+            real_scores, fake_scores = scores.chunk(2)
+            parts = [output.chunk(2) for output in outputs]
+        else:
+            real_scores, real_outputs, buffers = scores_at(real, *conditions)
+            fake_scores, fake_outputs, _ = scores_at(fake, *conditions)
+            parts = list(zip(real_outputs, fake_outputs, strict=True))
+        adversarial_loss = critic_loss(real_scores, fake_scores).mean()
+
+        def score(x: Tensor, *conditions: Tensor) -> Tensor:
+            return scores_at(x, *conditions)[0]
+
+        total, penalty, values = _add_penalties(penalties, score, adversarial_loss, data)
+        for head, pair in zip(heads, parts, strict=True):
+            label = _label(head, data)
+            on_real, on_fake = (head.loss(output, label).mean() for output in pair)
+            value = on_real + on_fake
+            weight = scalar_at(head.weight, data.round)
+            total = total + tree.like(weight, value) * value
+            values[head.name] = value
+        figures = {
+            "distance": distance(adversarial_loss),
+            "penalty": penalty,
+            "real_score": real_scores.mean(),
+            "fake_score": fake_scores.mean(),
+        }
+        return total, buffers, figures | values
+
+    lazy = {term.name: term.every for term in penalties if term.every > 1}
+    return CriticObjective(objective, lazy=lazy)
+
+
+def adversarial_generator(
+    generator_loss: Loss, *heads: Head, uses_real: bool = False
+) -> GeneratorObjective:
+    """The generator's objective: mean loss of the fakes' scores, plus weighted losses of heads.
+
+    uses_real: whether `generator_loss` uses the real scores, which are NaN otherwise.
+    """
+    _check_terms(heads, list(heads))
+
+    def objective(critic: Critic, fake: Tensor, data: Data) -> tuple[Tensor, Figures]:
+        conditions = () if data.condition is None else (data.condition,)
+        fake_scores, outputs = _split_output(critic(fake, *conditions)[0], fake, len(heads))
+        # NaN, so that a loss that uses real scores without saying so shows it.
+        real_scores = torch.full_like(fake_scores, torch.nan)
+        if data.real is not None:
+            real_scores, _ = _split_output(critic(data.real, *conditions)[0], fake, len(heads))
+        total = generator_loss(real_scores, fake_scores).mean()
+        figures: Figures = {}
+        for head, output in zip(heads, outputs, strict=True):
+            value = head.loss(output, _label(head, data)).mean()
+            weight = scalar_at(head.weight, data.round)
+            total = total + tree.like(weight, value) * value
+            figures[f"generator_{head.name}"] = value
+        return total, figures
+
+    return GeneratorObjective(objective, uses_real)
+
+
+def _both(data: Data) -> tuple[Tensor, Tensor]:
+    if data.real is None or data.fake is None:
+        raise ValueError("a critic's objective needs real samples and fakes")
+    return data.real, data.fake
+
+
+def _add_penalties(
+    penalties: list[Penalty], score: Callable[..., Tensor], loss: Tensor, data: Data
+) -> tuple[Tensor, Tensor, Figures]:
+    """(the loss with the penalties of this round, `info.penalty`, each penalty by name)."""
+    values: Figures = {}
+    total, parts = loss, []
+    for term in penalties:
+        if term.every > 1 and term.name not in data.extra:
+            values[term.name] = torch.zeros_like(loss)  # not taken in this round
+            continue
+        value = _penalty_at(term, score, data).mean()
+        weight = tree.like(scalar_at(term.weight, data.round), value)
+        parts.append((weight * term.every if term.every > 1 else weight) * value)
+        total, values[term.name] = total + parts[-1], value
+    if len(penalties) == 1:
+        return total, values[penalties[0].name], values
+    return total, sum(parts, torch.zeros_like(loss)), values
+
+
+def _penalty_at(term: Penalty, score: Callable[..., Tensor], data: Data) -> Tensor:
+    real, fake = _both(data)
+    conditions = () if data.condition is None else (data.condition,)
+    if callable(term.at):
+        points = term.at(data)
+    else:
+        assert data.mix is not None
+        points = SAMPLE_AT[term.at](real, fake, data.mix, conditions)
+    if not points.conditions:
+        value = term.function(score, points.samples)
+    elif not _takes_conditions(term.function):
+        raise ValueError(
+            f"the penalty {term.name!r} takes no conditions, and this round has some: give it a "
+            "keyword, penalty(critic, x, *, conditions=()), and call critic(x, *conditions)"
+        )
+    else:
+        value = term.function(score, points.samples, conditions=points.conditions)
+    if value.shape != points.samples.shape[:1]:
+        raise ValueError(
+            f"a penalty is one value a sample, [{len(points.samples)}], and {term.name!r} gave "
+            f"{list(value.shape)}"
+        )
+    return value
+
+
+def _takes_conditions(function: Callable[..., Tensor]) -> bool:
+    try:
+        found = inspect.signature(function).parameters
+    except (TypeError, ValueError):  # a builtin: nothing is known
+        return True
+    return "conditions" in found or any(p.kind is p.VAR_KEYWORD for p in found.values())
+
+
+def _split_output(output: Any, x: Tensor, heads: int) -> tuple[Tensor, list[Tensor]]:
+    """(scores [B], a tensor for each head)."""
+    if not heads:
+        return as_scores(output, x), []
+    if not isinstance(output, tuple | list) or len(output) != heads + 1:
+        what = f"{len(output)} outputs" if isinstance(output, tuple | list) else "one output"
+        raise ValueError(
+            f"the objective has {heads} head{'s' * (heads > 1)}, so its critic returns (scores, "
+            f"{', '.join(['output'] * heads)}), and this one gave {what}"
+        )
+    return as_scores(output[0], x), list(output[1:])
+
+
+def _label(head: Head, data: Data) -> Tensor:
+    if data.condition is None:
+        raise ValueError(f"the head {head.name!r} needs conditions, and the batch has none")
+    return data.condition
+
+
+def _checked(term: Penalty) -> Penalty:
+    check_scalar("penalty_weight", term.weight, 0.0)
+    check_count("every", term.every)
+    if not callable(term.at) and term.at not in SAMPLE_AT:
+        raise ValueError(f"sample_at is one of {', '.join(SAMPLE_AT)}; {term.at!r} was given")
+    function = getattr(term.function, "func", term.function)  # of a partial
+    name = term.name or getattr(function, "__name__", type(function).__name__)
+    return term._replace(name=name)
+
+
+_FIGURES = ("critic_loss", "generator_loss", "distance", "penalty", "real_score", "fake_score")
+
+
+def check_objectives(critic: object, generator: object) -> None:
+    """Raise ValueError unless these are the objectives of a critic and of a generator."""
+    for name, objective, kind in [
+        ("critic_objective", critic, CriticObjective),
+        ("generator_objective", generator, GeneratorObjective),
+    ]:
+        if not isinstance(objective, kind):
+            raise ValueError(f"{name} is a {kind.__name__}, and {objective!r} was given")
+        assert isinstance(objective, CriticObjective | GeneratorObjective)
+        for draw in objective.draws.values():
+            if draw.distribution not in ("normal", "uniform"):
+                raise ValueError(
+                    "a draw's distribution is 'normal' or 'uniform', and "
+                    f"{draw.distribution!r} was given"
+                )
+
+
+def _check_terms(terms: tuple[Any, ...], named: list[Any]) -> None:
+    for term in terms:
+        if not isinstance(term, Penalty | Head):
+            raise ValueError(f"an objective's terms are Penalty and Head, and {term!r} was given")
+    names = [term.name for term in named]
+    for name in names:
+        if names.count(name) > 1 or name in _FIGURES:
+            raise ValueError(
+                f"two figures of this objective are called {name!r}: give Penalty or Head a name"
+            )
+    for term in named:
+        if isinstance(term, Head):
+            check_scalar(f"the weight of head {term.name!r}", term.weight, 0.0)
