@@ -201,14 +201,32 @@ BREAKS = {
         "key: buffer for key, buffer in buffers.items()", "network step",
     ),
     "evaluation mode ignored": Break(
-        "make_functional.apply", "if autocast is None: output = functional_call(frames[training]",
-        "if autocast is None: output = functional_call(frames[True]", "network",
+        "make_functional.apply", "if autocast is None: output = functional_call(copies[training]",
+        "if autocast is None: output = functional_call(copies[True]", "network",
     ),
     "autocast ignored": Break(
         "make_functional.apply", "if autocast is None:", "if True:", "network",
     ),
     "convolutions under vmap without autocast": Break(
-        "Narrow.__torch_function__", "if func in _CONVOLUTIONS and", "if False and", "network",
+        "AutocastUnderVmap.__torch_function__", "if func in _CONVOLUTIONS and", "if False and",
+        "network",
+    ),
+    "tagged operations taken for draws": Break(
+        "_DrawingOperations.__torch_dispatch__", "if not all(map(torch.equal, before, after)):",
+        "if True:", "randomness",
+    ),
+    "draws of Python and NumPy not found": Break(
+        "find_randomness", "if operations.names or drawn:", "if operations.names:", "randomness",
+    ),
+    "draws of other generators not found": Break(
+        "find_randomness", 'return "" if _agree(*outputs) else', 'return "" if True else',
+        "randomness",
+    ),
+    "global generators advanced by the check": Break(
+        "randomness._restored", "random.setstate(python)", "pass", "randomness",
+    ),
+    "detached batch statistics not found": Break(
+        "per_sample.check_batch_independent", "_check_values(scores, samples)", "pass", "testing_critics",
     ),
     "labels not checked under grad": Break(
         "_readable", "while functorch.is_gradtrackingtensor(x):", "while False:", "models",

@@ -1,8 +1,8 @@
-"""Narrow arithmetic under function transforms.
+"""Autocast for layers under `vmap`.
 
-torch.autocast stands in the dispatcher behind `vmap`, which decomposes a convolution before that
-can see it: it stays wide, or refuses the narrow input that a layer before has made. And BatchNorm
-under `vmap` refuses a narrow input beside wide statistics.
+`torch.autocast` acts after `vmap` has decomposed a convolution. The convolution then runs in
+float32, or raises because its input has the lower precision already. BatchNorm under `vmap` raises
+for an input in lower precision beside statistics in float32.
 """
 
 from typing import Any
@@ -23,8 +23,11 @@ _CONVOLUTIONS = {
 }
 
 
-class Narrow(TorchFunctionMode):
-    """Beside `torch.autocast`: what it does to those two kinds of layers, `vmap` or not."""
+class AutocastUnderVmap(TorchFunctionMode):
+    """Does for convolutions and BatchNorm what `torch.autocast` does, also under `vmap`.
+
+    It is to be used together with `torch.autocast`, which does the same for all other layers.
+    """
 
     def __init__(self, dtype: torch.dtype) -> None:
         super().__init__()
@@ -33,20 +36,21 @@ class Narrow(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        given = dict(kwargs or {})
-        if func in _CONVOLUTIONS and not self._is_off(args, given):
-            args, given = tree.map(self._narrow, (args, given))
+        keywords = dict(kwargs or {})
+        if func in _CONVOLUTIONS and self._is_enabled(args, keywords):
+            args, keywords = tree.map(self._cast, (args, keywords))
         if func is not nn.functional.batch_norm:
-            return func(*args, **given)
-        x, *statistics = args or (given.pop("input"),)
-        return func(x.float() if x.dtype is self.dtype else x, *statistics, **given).to(x.dtype)
+            return func(*args, **keywords)
+        x, *statistics = args or (keywords.pop("input"),)
+        x_float32 = x.float() if x.dtype is self.dtype else x
+        return func(x_float32, *statistics, **keywords).to(x.dtype)
 
     @staticmethod
-    def _is_off(*arguments: Any) -> bool:
-        """Whether the module has switched autocast off for these."""
+    def _is_enabled(*arguments: Any) -> bool:
+        """Whether autocast is on: a module may switch it off in its forward method."""
         devices = {leaf.device.type for leaf in tree.leaves(arguments) if isinstance(leaf, Tensor)}
-        return not all(map(torch.is_autocast_enabled, devices))
+        return all(map(torch.is_autocast_enabled, devices))
 
-    def _narrow(self, leaf: Any) -> Any:
-        wide = isinstance(leaf, Tensor) and leaf.dtype is torch.float32
-        return leaf.to(self.dtype) if wide else leaf
+    def _cast(self, leaf: Any) -> Any:
+        is_float32 = isinstance(leaf, Tensor) and leaf.dtype is torch.float32
+        return leaf.to(self.dtype) if is_float32 else leaf

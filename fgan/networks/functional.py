@@ -1,7 +1,8 @@
-"""From `nn.Module` to pure function, and the checks that keep it one.
+"""Modules as pure functions.
 
-A module keeps three things hidden: its parameters, its buffers and its training mode. A `Network`
-has all three as arguments, and returns the buffers that the forward pass would have overwritten.
+A module has its parameters, its buffers and its training mode as hidden state. The function of a
+`Network` takes all three as arguments, and returns the new buffers, which the forward pass of the
+module would have written into the old ones.
 """
 
 import copy
@@ -16,7 +17,7 @@ from torch.nn.utils.spectral_norm import SpectralNorm as SpectralNormHook
 from torch.nn.utils.weight_norm import WeightNorm as WeightNormHook
 from torch.utils._python_dispatch import _disable_current_modes
 
-from fgan.networks.autocast import Narrow
+from fgan.networks.autocast import AutocastUnderVmap
 from fgan.types import Params
 
 
@@ -29,31 +30,32 @@ class Apply(Protocol):
 
 
 class Network(NamedTuple):
-    """A module as a pure function beside the tensors that it held."""
+    """A module as a pure function, and copies of the module's tensors."""
 
     apply: Apply
     """`(params, buffers, *inputs, training=True) -> (output, new buffers)`; mutates nothing."""
     params: Params
     """Copies of the trainable parameters, keyed by their names in the module."""
     buffers: Params
-    """Copies of the buffers, and of the parameters that are frozen (`requires_grad=False`)."""
+    """Copies of the buffers and of the frozen parameters (`requires_grad=False`)."""
 
 
 def make_functional(module: nn.Module, autocast: torch.dtype | None = None) -> Network:
     """Turn `module` into a pure function of its parameters, buffers and training mode.
 
-    The module itself is left as it is, and later changes to it do not reach the network. With
-    `autocast` it computes as under `torch.autocast` with that dtype, and its output is of the first
-    input's dtype again.
+    The module is not changed, and later changes of the module do not change the network. With
+    `autocast` the network computes as under `torch.autocast` with that dtype; its output has the
+    dtype of the first input.
 
-    Raises ValueError for what cannot be pure: dropout and other layers that draw random numbers,
-    lazy layers that have no shapes yet, the hook-based `torch.nn.utils.spectral_norm` and
-    `weight_norm`, and a module without trainable parameters.
+    Raises ValueError for a module that cannot be pure: with dropout or another layer that draws
+    random numbers, with a lazy layer that has no shapes yet, with the hooks of
+    `torch.nn.utils.spectral_norm` or `weight_norm`, or without trainable parameters.
     """
-    _refuse_impure(module)
-    # The frames' own tensors are never read, so they hold shapes alone and take no memory.
-    with _disable_current_modes():  # a recipe may be built within a trace, and no frame is of it
-        frames = {training: copied(module, "meta").train(training) for training in (True, False)}
+    _check_pure(module)
+    # Every call replaces the tensors of these copies, so the copies are on the meta device, without
+    # memory. A recipe may be built within a trace, which must not record the copying.
+    with _disable_current_modes():
+        copies = {training: copied(module, "meta").train(training) for training in (True, False)}
     name = type(module).__name__
     fewest, most = arity(module)
 
@@ -63,28 +65,28 @@ def make_functional(module: nn.Module, autocast: torch.dtype | None = None) -> N
         if not fewest <= len(inputs) <= most:
             raise ValueError(
                 f"{name}.forward takes {_count(fewest, most)}, and {len(inputs)} were given. "
-                "A conditional run needs a generator(z, condition) and a critic(x, condition); "
-                "an unconditional one gives no condition."
+                "With conditions in the batch, both networks take one: generator(z, condition) and "
+                "critic(x, condition). Without conditions, neither does."
             )
-        # BatchNorm and its like write into the buffers they are handed; a clone takes the ink.
+        # Layers such as BatchNorm write into their buffers in place; pass clones.
         tensors = params | {key: buffer.clone() for key, buffer in buffers.items()}
-        # And so does a first layer that works in place.
-        given = tuple(x.clone() for x in inputs)
+        # A first layer such as ReLU(inplace=True) writes into its input; pass a clone.
+        inputs = tuple(x.clone() for x in inputs)
         if autocast is None:
-            output = functional_call(frames[training], tensors, given)
+            output = functional_call(copies[training], tensors, inputs)
         else:
-            # The cache would keep weights of one call, or of one trace, for the next.
-            usual = torch.autocast(given[0].device.type, autocast, cache_enabled=False)
-            with usual, Narrow(autocast):
-                output = functional_call(frames[training], tensors, given)
-            output = output.to(given[0].dtype)
+            # With its cache, autocast would use the weights of an earlier call or trace again.
+            of_torch = torch.autocast(inputs[0].device.type, autocast, cache_enabled=False)
+            with of_torch, AutocastUnderVmap(autocast):
+                output = functional_call(copies[training], tensors, inputs)
+            output = output.to(inputs[0].dtype)
         return output, {key: tensors[key] for key in buffers}
 
     return Network(apply, *parameters_and_buffers(module))
 
 
 def parameters_and_buffers(module: nn.Module) -> tuple[Params, Params]:
-    """Detached copies of what `module` holds now: (trainable parameters, everything else)."""
+    """(trainable parameters, buffers and frozen parameters) of `module`, as detached copies."""
     params: Params = {}
     buffers: Params = {}
     for key, parameter in module.named_parameters():
@@ -94,7 +96,7 @@ def parameters_and_buffers(module: nn.Module) -> tuple[Params, Params]:
 
 
 def copied(module: nn.Module, device: str) -> nn.Module:
-    """A deep copy with its tensors on `device`; tensors that are shared within it stay shared."""
+    """A deep copy of `module` on `device`; a tensor that two layers share stays shared."""
     moved: dict[int, Any] = {}
     for parameter in module.parameters():
         value = parameter.detach().to(device, copy=True)
@@ -103,27 +105,37 @@ def copied(module: nn.Module, device: str) -> nn.Module:
     return copy.deepcopy(module, moved)
 
 
-def _refuse_impure(module: nn.Module) -> None:
+def _check_pure(module: nn.Module) -> None:
     for key, layer in module.named_modules():
-        where = f"layer {key!r} ({type(layer).__name__})"
-        rate = layer.p if isinstance(layer, _DropoutNd) else getattr(layer, "dropout", 0)
-        random = isinstance(rate, float | int) and rate > 0  # attention and RNNs have the number
-        if random or isinstance(layer, nn.RReLU | nn.FractionalMaxPool2d | nn.FractionalMaxPool3d):
-            raise ValueError(
-                f"{where} draws random numbers in the forward pass, so it cannot be pure. "
-                "Take it out, or feed its noise in as an input."
-            )
+        name = f"layer {key!r} ({type(layer).__name__})"
+        _check_draws_nothing(name, layer)
         if any(nn.parameter.is_lazy(parameter) for parameter in layer.parameters(recurse=False)):
-            raise ValueError(f"{where} has no shapes yet: run the module once on a batch first.")
-        for hook in layer._forward_pre_hooks.values():
-            if isinstance(hook, SpectralNormHook | WeightNormHook):
-                name = "spectral_norm" if isinstance(hook, SpectralNormHook) else "weight_norm"
-                raise ValueError(
-                    f"{where} uses torch.nn.utils.{name}, whose hook keeps state that no function "
-                    f"can see. Use torch.nn.utils.parametrizations.{name}."
-                )
+            raise ValueError(f"{name} has no shapes yet: run the module once on a batch first.")
+        _check_hooks(name, layer)
     if not any(parameter.requires_grad for parameter in module.parameters()):
         raise ValueError(f"{type(module).__name__} has no trainable parameters")
+
+
+def _check_draws_nothing(name: str, layer: nn.Module) -> None:
+    """Raise for the layers of torch.nn that draw; `fgan.networks.randomness` finds all others."""
+    # Attention and recurrent layers have their dropout rate as an attribute.
+    rate = layer.p if isinstance(layer, _DropoutNd) else getattr(layer, "dropout", 0)
+    drops = isinstance(rate, float | int) and rate > 0
+    if drops or isinstance(layer, nn.RReLU | nn.FractionalMaxPool2d | nn.FractionalMaxPool3d):
+        raise ValueError(
+            f"{name} draws random numbers in the forward pass, so the network is no pure function. "
+            "Remove the layer, or feed the random numbers in as an input."
+        )
+
+
+def _check_hooks(name: str, layer: nn.Module) -> None:
+    for hook in layer._forward_pre_hooks.values():
+        if isinstance(hook, SpectralNormHook | WeightNormHook):
+            norm = "spectral_norm" if isinstance(hook, SpectralNormHook) else "weight_norm"
+            raise ValueError(
+                f"{name} uses torch.nn.utils.{norm}, whose hook keeps hidden state. "
+                f"Use torch.nn.utils.parametrizations.{norm}."
+            )
 
 
 def arity(module: nn.Module) -> tuple[int, float]:

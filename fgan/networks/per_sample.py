@@ -1,9 +1,10 @@
 """Which layers treat every sample of a batch alone, and which mix samples.
 
 A penalty on input gradients is defined per sample (Gulrajani et al. 2017, arXiv 1704.00028, section
-4), so a critic that mixes samples does not go with one.
+4), so a critic that mixes samples cannot have one.
 """
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -16,21 +17,22 @@ from torch.nn.utils import parametrize
 
 
 def mixing_layers(module: nn.Module) -> list[str]:
-    """The names of the layers that are known to mix the samples of a batch: BatchNorm's family."""
+    """The names of the layers that are known to mix samples: those of the BatchNorm family."""
     return [key for key, layer in module.named_modules() if isinstance(layer, _BatchNorm)]
 
 
 def is_per_sample(module: nn.Module) -> bool:
-    """Whether `module` is known to treat every sample alone, so that batches may share a pass.
+    """Whether `module` is known to treat every sample alone.
 
-    Known are the common layers of torch.nn, einops layers that keep their first axis, and modules
-    that say of their own forward method, by an attribute `per_sample = True` of the instance or its
-    class, that it adds nothing to what the layers in it do. A module that is not known may still be
-    one.
+    Two batches may then be concatenated into one forward pass. Known are the common layers of
+    torch.nn, einops layers that keep their first axis, and modules with an attribute
+    `per_sample = True` on the instance or on its own class. The attribute states that the forward
+    method itself mixes no samples; the layers within are examined all the same. False does not mean
+    that the module mixes samples.
     """
     layer: Any = module
     kind = parametrize.type_before_parametrizations(layer)
-    # Said by the class itself: a subclass may override what its parent said it of.
+    # The attribute of a parent class does not count: the subclass may override forward.
     known = kind in _PER_SAMPLE or vars(layer).get("per_sample", vars(kind).get("per_sample"))
     if kind in (Rearrange, Reduce):
         before, after = (side.split() for side in layer.pattern.split("->"))
@@ -55,29 +57,68 @@ def batch_dependence(critic: Callable[[Tensor], Tensor], samples: Tensor) -> Ten
     """How strongly each score depends on each sample: ‖∂D_i/∂x_j‖₂ as a [B, B] matrix.
 
     `critic` maps samples [B, ...] to scores [B] or [B, 1]. A per-sample penalty is defined only
-    where the matrix is diagonal; BatchNorm fills all of it.
+    where the matrix is diagonal; with BatchNorm no entry is zero.
     """
-    jacobian = jacrev(lambda x: critic(x).reshape(len(x)))(samples)  # [B, B, ...]
-    return torch.linalg.vector_norm(jacobian.flatten(start_dim=2), dim=2)
+    # Row by row, without vmap: any critic will do, one that branches on values too.
+    jacobian = jacrev(lambda x: critic(x).reshape(len(x)), chunk_size=1)(samples)  # [B, B, ...]
+    return torch.linalg.vector_norm(jacobian.detach().flatten(start_dim=2), dim=2)
 
 
 def check_batch_independent(critic: Callable[[Tensor], Tensor], samples: Tensor) -> None:
-    """Raise ValueError where a score depends on another sample: ∂D_i/∂x_j ≠ 0 for some i ≠ j.
+    """Raise ValueError where the score of a sample depends on another sample.
 
-    `critic` maps samples [B, ...] to scores [B] or [B, 1]; B is at least 2. This is the check for
-    layers whose names tell nothing (`mixing_layers` knows BatchNorm's family); no tolerance is
-    needed, since the off-diagonal of an independent critic is exactly zero.
+    critic: maps samples [B, ...] to scores [B] or [B, 1]. A module runs as it is, in copies.
+    samples: [B, ...], B at least 2.
+
+    This check is for layers that `mixing_layers` does not know. It compares ∂D_i/∂x_j with 0 for
+    i ≠ j, where a critic without mixing gives exactly 0. A dependence without a gradient, such as
+    detached batch statistics, is found by replacing one sample at a time.
     """
     if samples.ndim < 2 or samples.shape[0] < 2:
         raise ValueError(f"samples of shape [B ≥ 2, ...] are needed, got {list(samples.shape)}")
-    others = batch_dependence(critic, samples).fill_diagonal_(0)
-    worst = int(others.argmax())
-    i, j = divmod(worst, samples.shape[0])
+    samples = samples.detach()
+
+    def scores(x: Tensor) -> Tensor:
+        # A forward pass with spectral norm changes buffers, so each one starts from a fresh copy.
+        fresh = copy.deepcopy(critic) if isinstance(critic, nn.Module) else critic
+        output = fresh(x)
+        if output.shape not in ((len(x),), (len(x), 1)):
+            raise ValueError(
+                f"a critic gives scores [B] or [B, 1], got {list(output.shape)} for {len(x)} "
+                "samples"
+            )
+        return output.reshape(-1)
+
+    _check_gradients(scores, samples)
+    _check_values(scores, samples)
+
+
+def _check_gradients(scores: Callable[[Tensor], Tensor], samples: Tensor) -> None:
+    others = batch_dependence(scores, samples).fill_diagonal_(0)
+    i, j = divmod(int(others.argmax()), len(samples))
     if others[i, j] != 0:
         raise ValueError(
             f"the critic mixes samples: the score of sample {i} depends on sample {j} "
             f"(|∂D_{i}/∂x_{j}| = {others[i, j]:.3g}). {ALTERNATIVES}"
         )
+
+
+def _check_values(scores: Callable[[Tensor], Tensor], samples: Tensor) -> None:
+    before = scores(samples).detach()
+    if not torch.equal(before, scores(samples)):
+        return  # the critic has hidden state, so two of its outputs cannot be compared
+    for j in range(len(samples)):
+        replaced = samples.clone()
+        replaced[j] = 2 - 3 * samples[j]
+        change = (scores(replaced).detach() - before).abs()
+        change[j] = 0
+        i = int(change.argmax())
+        if change[i] > 1e-5 * (1 + before[i].abs()):
+            raise ValueError(
+                f"the critic mixes samples: the score of sample {i} changes by {change[i]:.3g} "
+                f"when sample {j} is replaced, though its gradient is zero (detached batch "
+                f"statistics?). {ALTERNATIVES}"
+            )
 
 
 ALTERNATIVES = (

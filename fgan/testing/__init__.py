@@ -20,8 +20,9 @@ except ModuleNotFoundError as error:  # pragma: no cover
         "fgan.testing needs Hypothesis: pip install 'fgan[testing]'", name="hypothesis"
     ) from error
 
+from fgan.testing.critics import check_batch_independent
 from fgan.testing.losses import check_loss
-from fgan.testing.penalties import check_batch_independent, check_penalty
+from fgan.testing.penalties import check_penalty
 from fgan.testing.recipes import check_recipe
 from fgan.testing.strategies import (
     ExampleCritic,

@@ -11,5 +11,5 @@ def test_a_wrong_loss_and_a_wrong_penalty_are_caught(capsys):
     runpy.run_path(str(EXAMPLES / "check_your_loss.py"), run_name="__main__")
     output = capsys.readouterr().out
     assert output.count("every invariant holds") == 2
-    assert "patched loss: caught\nthe invariant 'bends one way' broke" in output
+    assert "patched loss: caught\nthe invariant 'monotone gradient' broke" in output
     assert "whole-batch penalty: caught\nthe invariant 'per sample' broke" in output

@@ -1,4 +1,4 @@
-"""The testing kit judges strangers' losses: sound ones pass, and each mistake is called by name."""
+"""`check_loss`: correct losses pass, and each wrong loss fails with the name of its invariant."""
 
 import pytest
 import torch
@@ -6,9 +6,9 @@ from torch.nn.functional import relu, softplus
 
 import fgan
 from fgan.testing import check_loss
-from fgan.testing.engine import demand_close
+from fgan.testing.engine import require_close
 
-# --- losses: (critic's, generator's), with what is claimed of them
+# --- losses: (critic's, generator's, keywords of check_loss)
 
 
 def smoothed(real, fake):
@@ -16,7 +16,7 @@ def smoothed(real, fake):
     return 0.9 * softplus(-real) + 0.1 * softplus(real) + softplus(fake)
 
 
-SOUND_LOSSES = {
+CORRECT_LOSSES = {
     "least squares about 0": (
         lambda r, f: torch.square(r - 1) / 2 + torch.square(f + 1) / 2,
         lambda r, f: torch.square(f) / 2,
@@ -41,11 +41,11 @@ SOUND_LOSSES = {
 }
 
 
-@pytest.mark.parametrize("name", list(SOUND_LOSSES))
-def test_sound_losses_pass(name):
-    """What is unusual about a loss that is right breaks no invariant."""
-    critic, generator, claims = SOUND_LOSSES[name]
-    check_loss(critic, generator, max_examples=12, **claims)
+@pytest.mark.parametrize("name", list(CORRECT_LOSSES))
+def test_correct_losses_pass(name):
+    """Unusual but correct losses satisfy every invariant."""
+    critic, generator, options = CORRECT_LOSSES[name]
+    check_loss(critic, generator, max_examples=12, **options)
 
 
 def critic(r, f):
@@ -69,7 +69,7 @@ def with_dropout(r, f):
 
 
 def raising(r, f):
-    """Does not cope with large scores."""
+    """Raises for large scores."""
     if (r.abs() > 1e6).any():
         raise RuntimeError("scores exploded")
     return critic(r, f)
@@ -96,29 +96,29 @@ WRONG_LOSSES = {
         generator,
         "precision",
     ),
-    "epsilon, generator": (critic, lambda r, f: -(f.sigmoid() + 1e-8).log(), "bends one way"),
-    "sure and wrong": (lambda r, f: -softplus(r) - softplus(-f), generator, "bends one way"),
+    "epsilon, generator": (critic, lambda r, f: -(f.sigmoid() + 1e-8).log(), "monotone gradient"),
+    "concave": (lambda r, f: -softplus(r) - softplus(-f), generator, "monotone gradient"),
     "sign swapped": (lambda r, f: r - f, lambda r, f: -f, "high on real"),
     "the paper's mirrored sign": (lambda r, f: r - f, lambda r, f: f, "high on real"),
     "generator of the other sign": (critic, lambda r, f: softplus(f), "high on real"),
     "squashed scores": (
         lambda r, f: torch.square(r.sigmoid() - 1) + torch.square(f.sigmoid()),
         generator,
-        "bends one way",
+        "monotone gradient",
     ),
 }
 
 
 @pytest.mark.parametrize("name", list(WRONG_LOSSES))
 def test_wrong_losses_are_caught(name):
-    """The message names the invariant, the break and an example."""
+    """The message has the invariant, what broke it, and an example."""
     *losses, invariant = WRONG_LOSSES[name]
     with pytest.raises(AssertionError, match=f"the invariant '{invariant}' broke") as error:
         check_loss(*losses, max_examples=12)
     assert "smallest example:\n  " in str(error.value)
 
 
-CLAIMS = {
+OPTIONS = {
     "offset invariant": dict(offset_invariant=True),
     "antisymmetric": dict(antisymmetric=True),
     "homogeneous": dict(homogeneous=True),
@@ -127,15 +127,15 @@ CLAIMS = {
 }
 
 
-@pytest.mark.parametrize("claim", list(CLAIMS))
-def test_claims_that_are_false_are_caught(claim):
-    """A claim about a smoothed loss that holds for others is refuted by name."""
-    with pytest.raises(AssertionError, match=f"the invariant '{claim}' broke"):
-        check_loss(smoothed, generator, max_examples=5, **CLAIMS[claim])
+@pytest.mark.parametrize("name", list(OPTIONS))
+def test_optional_invariants_that_do_not_hold_are_named(name):
+    """An optional invariant that the smoothed loss does not have fails by its name."""
+    with pytest.raises(AssertionError, match=f"the invariant '{name}' broke"):
+        check_loss(smoothed, generator, max_examples=5, **OPTIONS[name])
 
 
 @pytest.mark.parametrize(
-    ("losses", "claim"),
+    ("losses", "option"),
     [
         ((fgan.losses.wasserstein_critic_loss, generator), dict(non_negative=True)),
         (
@@ -146,25 +146,25 @@ def test_claims_that_are_false_are_caught(claim):
             dict(monotone=True),
         ),
         ((critic, fgan.losses.least_squares_generator_loss), dict(monotone=True)),
-        (SOUND_LOSSES["with a branch on the values"][:2], dict(transformable=True)),
+        (CORRECT_LOSSES["with a branch on the values"][:2], dict(transformable=True)),
     ],
 )
-def test_more_false_claims_are_caught(losses, claim):
-    """Wasserstein's loss is not positive, least squares not monotone, a branch not mappable."""
-    name = next(iter(claim)).replace("_", "-")
+def test_more_optional_invariants_that_do_not_hold_are_named(losses, option):
+    """Wasserstein has negative values, least squares is not monotone, a branch fails under vmap."""
+    name = next(iter(option)).replace("_", "-")
     with pytest.raises(AssertionError, match=f"the invariant '{name}' broke"):
-        check_loss(*losses, max_examples=8, **claim)
+        check_loss(*losses, max_examples=8, **option)
 
 
 def test_an_error_of_the_loss_itself_is_chained():
-    """Where a user's function raises, the report names the error, and carries it as its cause."""
+    """Where a user's function raises, the message has that error, which is also the cause."""
     with pytest.raises(AssertionError, match="it raised RuntimeError: scores exploded") as error:
         check_loss(raising, generator)
     assert isinstance(error.value.__cause__, RuntimeError)
 
 
 def test_the_example_is_the_smallest():
-    """A loss wrong above 100 alone is shown with one score a little above."""
+    """A loss that is wrong above 100 is reported with one score of 101."""
 
     def wrong(r, f):
         return torch.where(r > 100, torch.nan, critic(r, f))
@@ -176,10 +176,10 @@ def test_the_example_is_the_smallest():
 
 
 @pytest.mark.parametrize("got", [torch.inf, -torch.inf, torch.nan])
-def test_nothing_is_close_to_an_infinity_but_the_same_one(got):
-    """However large the other number is."""
+def test_only_the_same_infinity_is_close_to_an_infinity(got):
+    """A large number is not close to an infinity."""
     got = torch.tensor([got])
-    demand_close(got, got, "itself")
+    require_close(got, got, "itself")
     for other in (1.0, 1e300, torch.inf * (-1 if got > 0 else 1)):
-        with pytest.raises(AssertionError, match="apart"):
-            demand_close(got, torch.tensor([other], dtype=torch.float64), "apart")
+        with pytest.raises(AssertionError, match="different"):
+            require_close(got, torch.tensor([other], dtype=torch.float64), "different")

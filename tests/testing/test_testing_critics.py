@@ -1,4 +1,4 @@
-"""The testing kit judges strangers' critics, and its own are what they say."""
+"""`check_batch_independent`, the example critics, and the strategies for latents and batches."""
 
 import copy
 
@@ -18,7 +18,7 @@ def samples(size=4):
 
 
 class Centred(nn.Module):
-    """Subtracts the batch's mean, seen by autograd or hidden from it."""
+    """Subtracts the mean of the batch, detached or not."""
 
     def __init__(self, detach):
         super().__init__()
@@ -39,15 +39,15 @@ class Centred(nn.Module):
     ],
 )
 def test_independent_critics_pass(critic):
-    """Layers that treat each sample alone, and statistics that stand still, are accepted."""
-    given = samples()
-    check_batch_independent(critic, given)
-    assert torch.equal(given, samples())
-    assert not given.requires_grad
+    """Layers that treat each sample alone, and fixed statistics, are accepted."""
+    x = samples()
+    check_batch_independent(critic, x)
+    assert torch.equal(x, samples())
+    assert not x.requires_grad
 
 
-def test_a_critic_with_hidden_state_is_judged_by_its_gradients():
-    """Where two calls differ, comparing them would blame a critic that mixes nothing."""
+def test_of_a_critic_with_hidden_state_only_gradients_are_checked():
+    """Two calls differ without any mixing, so scores of two calls cannot be compared."""
     calls = []
 
     def critic(x):
@@ -59,17 +59,17 @@ def test_a_critic_with_hidden_state_is_judged_by_its_gradients():
 
 @pytest.mark.parametrize("detach", [False, True])
 def test_mixing_critics_are_caught(detach):
-    """Statistics of the batch are found by their gradients, or else by replacing samples."""
+    """Batch statistics are found by their gradients, or by replacing samples where detached."""
     with pytest.raises(AssertionError, match="'batch independent' broke") as error:
         check_batch_independent(Centred(detach), samples())
     assert ("detached batch statistics" in str(error.value)) == detach
 
 
-def test_batch_norm_is_caught_and_left_as_it_was():
-    """The module's own statistics do not move while it is judged."""
+def test_batch_norm_is_caught_and_not_changed():
+    """The check changes no buffer of the module."""
     critic = nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 1))
     before = copy.deepcopy(critic.state_dict())
-    with pytest.raises(AssertionError, match=r"sample \d moves with sample \d"):
+    with pytest.raises(AssertionError, match=r"sample \d depends on sample \d"):
         check_batch_independent(critic, samples())
     assert all(torch.equal(before[name], value) for name, value in critic.state_dict().items())
 
@@ -78,18 +78,18 @@ def test_batch_norm_is_caught_and_left_as_it_was():
     ("critic", "x", "message"),
     [
         (nn.Linear(3, 2), samples(), r"\[B\] or \[B, 1\]"),
-        (nn.Linear(3, 1), samples(1), "B >= 2"),
+        (nn.Linear(3, 1), samples(1), "B ≥ 2"),
         (nn.Linear(4, 1), samples(), "raised RuntimeError"),
     ],
 )
-def test_what_cannot_be_judged_is_said(critic, x, message):
-    """Wrong shapes and the critic's own errors are reported in the same words."""
+def test_what_cannot_be_checked_is_reported(critic, x, message):
+    """Wrong shapes and the critic's own errors raise AssertionError too."""
     with pytest.raises(AssertionError, match=message):
         check_batch_independent(critic, x)
 
 
-def test_penalty_of_the_kit_is_the_librarys():
-    """The kit's probes agree with fgan: a linear critic's penalty is (‖w‖ - 1)²."""
+def test_a_linear_example_critic_has_the_penalty_of_its_weight():
+    """Its gradient penalty is (‖w‖ - 1)²."""
     critic = ExampleCritic("linear", (3,), seed=2)
     penalty = gradient_penalty(critic, samples().double())
     expected = (critic.weights[0].norm() - 1) ** 2
@@ -97,14 +97,14 @@ def test_penalty_of_the_kit_is_the_librarys():
 
 
 def test_kinds_of_example_critics_are_named():
-    """A kind that does not exist is answered with those that do."""
+    """The error for an unknown kind lists all kinds."""
     with pytest.raises(ValueError, match=r"linear, constant, tanh, softplus.*'cubic'"):
         ExampleCritic("cubic", (2,))
 
 
 @given(latents(3, 5), batches((2, 1), n_critic=2, num_classes=3), batches((2,)))
-def test_strategies_draw_what_a_round_takes(latent, labelled, plain):
-    """Latents [B, Z]; real samples [n_critic, B, ...], float64, with labels where asked for."""
+def test_strategies_draw_the_inputs_of_a_round(latent, labelled, plain):
+    """Latents [B, Z]; real samples [n_critic, B, ...], float64, with labels if `num_classes`."""
     assert (latent.shape, latent.dtype) == ((5, 3), torch.float64)
     assert labelled.real.shape == (2, 4, 2, 1)
     assert labelled.condition.shape == (2, 4)

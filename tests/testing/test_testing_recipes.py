@@ -1,4 +1,4 @@
-"""The testing kit judges strangers' recipes, and calls each mistake by its name."""
+"""`check_recipe`: correct recipes pass, wrong ones fail with the name of their invariant."""
 
 from functools import partial
 
@@ -15,8 +15,8 @@ from fgan.testing import check_recipe
 check_quickly = partial(check_recipe, max_examples=1)
 
 
-def stranger(generator, critic, latent_dim, **changes):
-    """A game of relativistic losses with R1, which fgan has no recipe for."""
+def relativistic(generator, critic, latent_dim, **changes):
+    """An algorithm of relativistic losses with R1."""
     options = dict(
         critic_loss=losses.relativistic_critic_loss,
         generator_loss=losses.relativistic_generator_loss,
@@ -32,7 +32,7 @@ def stranger(generator, critic, latent_dim, **changes):
 
 
 def dragan(generator, critic, latent_dim):
-    """A penalty at the real samples only, simultaneous play, momentum."""
+    """A penalty at the real samples only, simultaneous updates, momentum."""
     return fgan.wgan_gp(
         generator,
         critic,
@@ -45,21 +45,21 @@ def dragan(generator, critic, latent_dim):
     )
 
 
-SOUND = {
-    "relativistic": (stranger, dict(permutation_invariant=True)),
+CORRECT = {
+    "relativistic": (relativistic, dict(permutation_invariant=True)),
     "simultaneous": (dragan, dict(permutation_invariant=True)),
-    "partners in the batch": (partial(fgan.wgan_div, sample_at="interpolate_within"), {}),
+    "pairs in the batch": (partial(fgan.wgan_div, sample_at="interpolate_within"), {}),
 }
 
 
-@pytest.mark.parametrize("name", list(SOUND))
-def test_sound_recipes_pass(name):
-    """Other losses, other play and penalties that pair samples break no invariant."""
-    recipe, claims = SOUND[name]
-    check_quickly(recipe, **claims)
+@pytest.mark.parametrize("name", list(CORRECT))
+def test_correct_recipes_pass(name):
+    """Other losses, simultaneous updates and penalties that pair samples are accepted."""
+    recipe, options = CORRECT[name]
+    check_quickly(recipe, **options)
 
 
-def test_a_compiled_step_can_be_asked_for():
+def test_a_compiled_step_can_be_checked():
     """The step compiles into one graph, and once."""
     check_quickly(partial(fgan.wgan_gp, n_critic=1), compiled=True, conditional=False)
 
@@ -74,8 +74,8 @@ def replacing(build):
     return recipe
 
 
-def replaying(build):
-    """A recipe whose rounds are played with the critic's update `build(algorithm)`."""
+def with_critic_update(build):
+    """A recipe whose rounds use the critic update `build(algorithm)`."""
     return replacing(
         lambda a: dict(step=a.play(build(a), a.generator_update), critic_update=build(a))
     )
@@ -94,7 +94,7 @@ def in_place(algorithm):
 
 
 def noise_of_its_own(algorithm):
-    """Draws its own noise."""
+    """Draws ε from the global generator."""
     return dict(step=lambda s, b, n: algorithm.step(s, b, n._replace(mix=torch.rand_like(n.mix))))
 
 
@@ -111,7 +111,7 @@ def one_too_few(algorithm):
 
 
 def python_count(algorithm):
-    """Keeps the number of rounds in a Python number."""
+    """Counts rounds in a Python number."""
 
     def step(state, batch, noise):
         new, info = algorithm.step(state, batch, noise)
@@ -141,8 +141,8 @@ def labels_drawn_anew(algorithm):
     return update
 
 
-def turned_fakes(algorithm):
-    """Interpolates between real samples and the fakes in reverse order."""
+def weighted_by_position(algorithm):
+    """Multiplies each ε by a factor that depends on its position in the batch."""
 
     def update(state, real, condition, latent, mix):
         weight = torch.arange(1.0, 1 + len(mix), dtype=mix.dtype) / 8
@@ -152,7 +152,7 @@ def turned_fakes(algorithm):
 
 
 def buffers_move(algorithm):
-    """The generator's statistics advance while fakes are drawn for the critic."""
+    """A critic update changes the generator's buffers."""
 
     def update(state, real, condition, latent, mix):
         after, _ = algorithm.generator_update(state, latent, condition)
@@ -171,7 +171,7 @@ def with_batch_norm(generator, critic, latent_dim):
 
 
 def promoting(generator, critic, latent_dim):
-    """Lets a float64 number into a float32 state."""
+    """Multiplies a float32 state by a float64 tensor."""
     algorithm = fgan.gan(generator, critic, latent_dim=latent_dim)
 
     def step(state, batch, noise):
@@ -183,7 +183,7 @@ def promoting(generator, critic, latent_dim):
 
 
 def mean_of_the_batch_penalty(critic, x, *, conditions=()):
-    """A penalty of the batch's mean slope, which pairs nothing, but is not per sample."""
+    """A penalty of the gradient of the mean score, which is not per sample."""
     return gradient_norms(torch.func.grad(lambda y: critic(y, *conditions).mean())(x)[:1])
 
 
@@ -193,28 +193,28 @@ def mirrored(real, fake):
 
 
 WRONG = {
-    "BatchNorm": (with_batch_norm, "built as named"),
+    "BatchNorm": (with_batch_norm, "construction"),
     "in place": (replacing(in_place), "pure"),
     "noise of its own": (replacing(noise_of_its_own), "pure"),
-    "Python count": (replacing(python_count), "tree kept"),
-    "promoting": (promoting, "tree kept"),
-    "one update too few": (replacing(one_too_few), "made of its parts"),
-    "generator's buffers move": (replaying(buffers_move), "players apart"),
-    "one epsilon": (replaying(one_epsilon), "every sample heeded|samples shifted"),
-    "weighted by position": (replaying(turned_fakes), "samples shifted"),
-    "labels drawn anew": (replaying(labels_drawn_anew), "labels shared"),
+    "Python count": (replacing(python_count), "structure kept"),
+    "promoting": (promoting, "structure kept"),
+    "one update too few": (replacing(one_too_few), "composition"),
+    "generator's buffers move": (with_critic_update(buffers_move), "one player an update"),
+    "one epsilon": (with_critic_update(one_epsilon), "every sample used|samples rotated"),
+    "weighted by position": (with_critic_update(weighted_by_position), "samples rotated"),
+    "labels drawn anew": (with_critic_update(labels_drawn_anew), "labels shared"),
     "first sample only": (
-        partial(stranger, penalty=mean_of_the_batch_penalty),
-        "samples shifted|every sample heeded",
+        partial(relativistic, penalty=mean_of_the_batch_penalty),
+        "samples rotated|every sample used",
     ),
     "critic's sign": (
-        partial(stranger, critic_loss=mirrored, penalty=None, sample_at="interpolate"),
+        partial(relativistic, critic_loss=mirrored, penalty=None, sample_at="interpolate"),
         "high on real",
     ),
-    "generator's sign": (partial(stranger, generator_loss=lambda r, f: f - r), "high on real"),
+    "generator's sign": (partial(relativistic, generator_loss=lambda r, f: f - r), "high on real"),
     "generator's loss detached": (
-        partial(stranger, generator_loss=lambda r, f: -f.detach()),
-        "players apart",
+        partial(relativistic, generator_loss=lambda r, f: -f.detach()),
+        "one player an update",
     ),
     "no noise twice": (
         replacing(lambda a: dict(noise=lambda s, i, *rest: a.noise(s, 0, *rest))),
@@ -225,7 +225,7 @@ WRONG = {
 
 @pytest.mark.parametrize("name", list(WRONG))
 def test_wrong_recipes_are_caught(name):
-    """The message names the invariant that broke."""
+    """The message has the name of the invariant."""
     recipe, invariant = WRONG[name]
     with pytest.raises(AssertionError, match=f"the invariant '({invariant})' broke"):
         check_quickly(recipe)
@@ -237,6 +237,6 @@ def test_an_error_of_the_recipe_itself_is_chained():
     def recipe(generator, critic, latent_dim):
         return fgan.wgan_gp(generator, critic, latent_dim=latent_dim, penalty_weight=-1.0)
 
-    with pytest.raises(AssertionError, match=r"'built as named' broke(.|\n)*ValueError") as error:
+    with pytest.raises(AssertionError, match=r"'construction' broke(.|\n)*ValueError") as error:
         check_recipe(recipe)
     assert isinstance(error.value.__cause__, ValueError)
