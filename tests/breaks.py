@@ -123,17 +123,17 @@ BREAKS = {
         "properties_points",
     ),
     "real and fake in one pass for every critic": Break(
-        "game.adversarial", "together = penalty is not None or is_per_sample(critic)",
-        "together = True", ROUND,
+        "adversarial.objective", "if one_pass:", "if True:", ROUND,
     ),
     "clamp before the update": Break(
-        "game.critic_update",
-        "params, opt_state = critic_optimizer.update(gradients, opt_state, params)\n"
-        "if project is not None:\n"
-        "    params = project(params)",
-        "if project is not None:\n"
-        "    params = project(params)\n"
-        "params, opt_state = critic_optimizer.update(gradients, opt_state, params)", ROUND,
+        "apply_critic",
+        "params, opt_state = game.critic.optimizer.update(gradient.params, opt_state, params)\n"
+        "if game.project is not None:\n"
+        "    params = game.project(params, state.round)",
+        "if game.project is not None:\n"
+        "    params = game.project(params, state.round)\n"
+        "params, opt_state = game.critic.optimizer.update(gradient.params, opt_state, params)",
+        ROUND,
     ),
     # the round
     "one critic update too few": Break(
@@ -143,54 +143,51 @@ BREAKS = {
         "game.step", "batch.real[i],", "batch.real[0],", ROUND,
     ),
     "fakes made under other labels": Break(
-        "game.critic_update", "fake = fakes(state, latent, condition)",
-        "fake = fakes(state, latent, condition if condition is None else condition.roll(1))",
+        "game.critic_update", "fake = parts.fakes(state, latent, condition)",
+        "fake = parts.fakes(state, latent, condition if condition is None else condition.roll(1))",
         "properties_recipes",
     ),
     "generator scored under the first labels": Break(
-        "game.step", "conditions[-1],", "conditions[0],", ROUND,
+        "_generator_inputs", "_last(batch.condition, size)", "batch.condition[0]", ROUND,
     ),
     "fakes in evaluation mode": Break(
-        "game.fakes", "return generate_with(*state.generator[:2], latent, *conditions)[0]",
-        "return generate_with(*state.generator[:2], latent, *conditions, training=False)[0]", ROUND,
+        "game.fakes", "(params, buffers, latent, *conditions)",
+        "(params, buffers, latent, *conditions, training=False)", ROUND,
     ),
     "penalty taken at the wrong weight": Break(
-        "game.critic_update.objective", "tree.like(penalty_weight, penalty_mean) * penalty_mean",
-        "penalty_mean", ROUND,
+        "_add_penalties", "(weight * term.every if term.every > 1 else weight) * value", "value",
+        ROUND,
     ),
     "buffers of the fake pass kept": Break(
-        "game.critic_update.objective", "fake_scores, _ = critic_at(fake, *conditions)",
-        "fake_scores, new_buffers = critic_at(fake, *conditions)", ROUND,
+        "adversarial.objective", "fake_scores, fake_outputs, _ = scores_at(fake, *conditions)",
+        "fake_scores, fake_outputs, buffers = scores_at(fake, *conditions)", ROUND,
     ),
     "critic's buffers never move": Break(
-        "game.critic_update",
-        "player = Player(params, new_buffers, opt_state)",
-        "player = Player(params, buffers, opt_state)", ROUND,
+        "apply_critic", "PlayerState(params, gradient.buffers, opt_state)",
+        "PlayerState(params, state.critic.buffers, opt_state)", ROUND,
     ),
     "fakes detached in the generator's update": Break(
-        "game.generator_update.objective", "fake_scores = critic_at(fake)",
-        "fake_scores = critic_at(fake.detach())", ROUND,
+        "generator_gradient.objective", "game.generator_objective.function(critic, fake, data)",
+        "game.generator_objective.function(critic, fake.detach(), data)", ROUND,
     ),
     "simultaneous updates alternate": Break(
         "game.step", "state = GANState(ahead.generator, state.critic, ahead.ema, ahead.round)",
-        "state, made = generator_update(state, *generator_input)", ROUND,
+        "state, generator_info = update_generator(state, *of_last)", ROUND,
     ),
     "EMA lags a round": Break(
-        "game.generator_update", "tree.lerp(ema.params, params, 1 - ema_decay)",
-        "tree.lerp(ema.params, state.generator.params, 1 - ema_decay)", ROUND,
+        "game.apply_generator", "tree.lerp(ema.params, params, 1 - decay)",
+        "tree.lerp(ema.params, state.generator.params, 1 - decay)", ROUND,
     ),
     "EMA with decay reversed": Break(
-        "game.generator_update", "tree.lerp(ema.params, params, 1 - ema_decay)",
-        "tree.lerp(ema.params, params, ema_decay)", ROUND,
+        "game.apply_generator", "tree.lerp(ema.params, params, 1 - decay)",
+        "tree.lerp(ema.params, params, decay)", ROUND,
     ),
     "samples without the EMA": Break(
-        "game.generate",
-        "kept = state.ema if isinstance(state.ema, Weights) else state.generator",
+        "game.generate", "kept = state.ema if isinstance(state.ema, EMA) else state.generator",
         "kept = state.generator", ROUND,
     ),
     "rounds not counted": Break(
-        "game.generator_update", "GANState(player, state.critic, ema, state.round + 1)",
-        "GANState(player, state.critic, ema, state.round)", ROUND,
+        "game.apply_generator", "state.round + 1", "state.round", ROUND,
     ),
     "noise the same in every round": Break(
         "game.noise", "mix_seed(seed, _NOISE, round_index)", "mix_seed(seed, _NOISE)", ROUND,
@@ -226,21 +223,23 @@ BREAKS = {
         "randomness._restored", "random.setstate(python)", "pass", "randomness",
     ),
     "detached batch statistics not found": Break(
-        "per_sample.check_batch_independent", "_check_values(scores, samples)", "pass", "testing_critics",
+        "per_sample.check_batch_independent", "_check_values(scores, samples)", "pass",
+        "testing_critics",
     ),
     "labels not checked under grad": Break(
         "_readable", "while functorch.is_gradtrackingtensor(x):", "while False:", "models",
     ),
     "missing real scores taken from the fakes": Break(
-        "game.generator_update.objective", "unknown if real is None", "fake_scores if real is None",
-        "errors",
+        "adversarial_generator.objective", "real_scores = torch.full_like(fake_scores, torch.nan)",
+        "real_scores = fake_scores", "errors",
     ),
     # optimisers
     "bias correction of the mean dropped": Break(
-        "adam.update", "step_size / (1 - torch.pow(beta1, count))", "step_size * 1", "optim",
+        "_adam.update", "step_size / (1 - torch.pow(beta1, count))", "step_size * 1", "optim",
     ),
     "bias correction of the square dropped": Break(
-        "adam.update", "torch.sqrt(1 - torch.pow(beta2, count))", "torch.ones_like(count)", "optim",
+        "_adam.update", "torch.sqrt(1 - torch.pow(beta2, count))", "torch.ones_like(count)",
+        "optim",
     ),
     "epsilon inside the root": Break(
         "rmsprop.update", "g / (v.sqrt() + eps)", "g / (v + eps).sqrt()", "optim",
@@ -327,11 +326,11 @@ BREAKS = {
     ),
     # populations
     "every member has the first value": Break(
-        "population.of_one", "getattr(build(value), part)", "getattr(single, part)", "population",
+        "population.of_one", "part(build(value))", "part(single)", "population",
     ),
-    "members' algorithms built again for each function": Break(
-        "population.population", "step=checked(whole_round)",
-        "step=play(critic_update, generator_update)", "population",
+    "members' algorithms built twice in a round": Break(
+        "population.step", "return made",
+        'return of_members("step", 0, None, axes)(state, batch, noise)', "population",
     ),
     "members' axis of the noise in the wrong place": Break(
         "population.noise", "(x.movedim(0, 1).contiguous() for x in", "(x for x in", "population",
