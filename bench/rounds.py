@@ -38,7 +38,9 @@ from rich.table import Table
 from workloads import RECIPES, WORKLOADS, Workload
 
 import fgan
-from fgan.penalties import gradient_penalty, w_divergence_penalty
+from fgan.objectives import Penalty, adversarial, adversarial_generator
+from fgan.penalties import gradient_penalty, input_gradients, w_divergence_penalty
+from fgan.recipes import RECIPES as REGISTRY
 
 Play = Callable[[fgan.Batch, fgan.Noise], tuple[torch.Tensor, torch.Tensor]]
 
@@ -97,8 +99,10 @@ CONTESTANTS = [
     "peers",
 ]
 PENALTIES = {
-    "wgan-gp": (gradient_penalty, 10.0, "interpolate", (1e-4, (0.0, 0.9))),
-    "wgan-div": (w_divergence_penalty, 1.0, "real_and_fake", (2e-4, (0.5, 0.999))),
+    "wgan-gp": Penalty(partial(gradient_penalty, gradients=input_gradients), 10.0),
+    "wgan-div": Penalty(
+        partial(w_divergence_penalty, gradients=input_gradients), at="real_and_fake"
+    ),
 }
 
 
@@ -106,17 +110,14 @@ def per_sample(
     recipe: str, generator: torch.nn.Module, critic: torch.nn.Module, work: Workload
 ) -> fgan.Algorithm:
     """The recipe with its penalty's gradients taken sample by sample, as they are defined."""
-    penalty, weight, sample_at, (rate, betas) = PENALTIES[recipe]
-    return fgan.game.adversarial(
+    known = REGISTRY[recipe]
+    return fgan.game.algorithm(
         generator,
         critic,
-        critic_loss=fgan.losses.wasserstein_critic_loss,
-        generator_loss=fgan.losses.wasserstein_generator_loss,
-        penalty=partial(penalty, gradients=fgan.penalties.input_gradients),
-        penalty_weight=weight,
-        sample_at=sample_at,
-        generator_optimizer=fgan.adam(rate, betas=betas),
-        critic_optimizer=fgan.adam(rate, betas=betas),
+        adversarial(fgan.losses.wasserstein_critic_loss, PENALTIES[recipe]),
+        adversarial_generator(fgan.losses.wasserstein_generator_loss),
+        generator_optimizer=known.optimizer(known.lr),
+        critic_optimizer=known.optimizer(known.lr),
         n_critic=work.n_critic,
     )
 

@@ -61,4 +61,4 @@ WORKLOADS = {
     ),
 }
 
-RECIPES = {"gan": fgan.gan, "wgan": fgan.wgan, "wgan-gp": fgan.wgan_gp, "wgan-div": fgan.wgan_div}
+RECIPES = {name: recipe.function for name, recipe in fgan.recipes.RECIPES.items()}

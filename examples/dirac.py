@@ -20,22 +20,27 @@ from torch import Tensor, nn
 from torch.func import jacrev
 
 import fgan
-from fgan import losses, penalties
+from fgan import losses
+from fgan.objectives import Penalty, adversarial, adversarial_generator
+from fgan.penalties import zero_centered_penalty
 
 DESCENT = dict(generator_optimizer=fgan.sgd(0.4), critic_optimizer=fgan.sgd(0.4))
 UPDATES = "simultaneous", "alternating"
 zeros = partial(torch.zeros, dtype=torch.float64)
 BATCH, NOISE = fgan.Batch(zeros(1, 1, 1)), fgan.Noise(zeros(1, 1, 1), zeros(1, 1), zeros(1, 1))
-MINIMAX = dict(critic_loss=losses.minimax_critic_loss, generator_loss=losses.minimax_generator_loss)
 # (γ/2)‖∇D(x)‖² with γ = 0.5, equation 9. R2, equation 10, is taken at the fake points.
-R1 = dict(penalty=penalties.zero_centered_penalty, penalty_weight=0.25, sample_at="real")
+R1 = Penalty(zero_centered_penalty, weight=0.25, at="real")
+MINIMAX = dict(
+    critic_objective=adversarial(losses.minimax_critic_loss, R1),
+    generator_objective=adversarial_generator(losses.minimax_generator_loss),
+)
 METHODS: dict[str, Callable[..., fgan.Algorithm]] = {
     "GAN": partial(fgan.gan, loss="minimax"),
     "WGAN": partial(fgan.wgan, clip=1.0),
     "WGAN-GP": partial(fgan.wgan_gp, penalty_weight=0.5),
     "WGAN-div, p = 6": fgan.wgan_div,
     "WGAN-div, p = 2": partial(fgan.wgan_div, k=0.5, p=2),
-    "GAN + R1": partial(fgan.game.adversarial, **MINIMAX, **R1),
+    "GAN + R1": partial(fgan.game.algorithm, **MINIMAX),
 }
 
 

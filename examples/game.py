@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 import fgan
-from fgan.optim import linear_schedule
+from fgan.optim import linear
 
 UPDATES = "alternating", "simultaneous"
 LINE = torch.linspace(-3, 3, 121)[:, None]
@@ -52,7 +52,7 @@ def measure(quick: bool) -> Found:
 
     def play(update: str) -> list[Any]:
         # Rates that fall to 0 let the players settle.
-        slow, fast = (fgan.adam(linear_schedule(r, 0, rounds), (0, 0.9)) for r in (rate, 2 * rate))
+        slow, fast = (fgan.adam(linear(r, 0, rounds), (0, 0.9)) for r in (rate, 2 * rate))
         algorithm = fgan.gan(
             GENERATOR, CRITIC, update=update, generator_optimizer=slow, critic_optimizer=fast
         )

@@ -16,11 +16,12 @@ import torch.nn.functional as F
 from common import FAKE, main, plt
 from matplotlib.figure import Figure
 from torch import Tensor, nn
-from torch.func import grad, vmap
+from torch.func import vmap
 
 import fgan
 from fgan import losses, tree
-from fgan.networks import reinitialized
+from fgan.objectives import CriticObjective, GeneratorObjective
+from fgan.types import Data
 
 METHODS = {"labels alone": 0.0, "with the generator": 3.0}  # and the weight of the game
 COLORS = "tab:gray", "tab:green"
@@ -45,6 +46,27 @@ D = Classifier(classes=2, width=100)
 G = fgan.models.mlp_generator((2,), latent_dim=8, hidden=(64, 64), norm="none")
 
 
+def classify(critic: Any, data: Data) -> tuple[Tensor, Any, dict[str, Tensor]]:
+    """Cross entropy of the labelled points, and the weighted game of points without a label."""
+    x, y, weight = (data.extra[name] for name in ("x", "y", "weight"))
+    (logits, _), buffers = critic(torch.cat([x, data.real, data.fake]))
+    on_labelled, on_real, on_fake = logits.split([len(x), len(data.real), len(data.fake)])
+    game = losses.minimax_critic_loss(on_real.logsumexp(dim=1), on_fake.logsumexp(dim=1))
+    return F.cross_entropy(on_labelled, y) + weight * game.mean(), buffers, {}
+
+
+def match_features(critic: Any, fake: Tensor, data: Data) -> tuple[Tensor, dict[str, Tensor]]:
+    """The squared distance of the features' means (Salimans et al. 2016, section 3.1)."""
+    on_real, on_fake = (critic(x)[0][1].mean(dim=0) for x in (data.real, fake))
+    return (on_real - on_fake).square().sum(), {}
+
+
+def make(generator_optimizer: Any, critic_optimizer: Any) -> fgan.Algorithm:
+    objectives = CriticObjective(classify), GeneratorObjective(match_features, uses_real=True)
+    optimizers = dict(generator_optimizer=generator_optimizer, critic_optimizer=critic_optimizer)
+    return fgan.game.algorithm(G, D, *objectives, **optimizers)
+
+
 def moons(n: int, seed: int) -> tuple[Tensor, Tensor]:
     """Two half circles that reach into each other: points [n, 2], classes [n]."""
     source = torch.Generator().manual_seed(seed)
@@ -67,42 +89,26 @@ class Found(NamedTuple):
 def measure(quick: bool) -> Found:
     runs, rounds, every, size, rate = (6, 140, 70, 64, 1e-2) if quick else (10, 600, 20, 128, 3e-3)
     (points, classes), (unseen, answers) = moons(4000, seed=0), moons(2000, seed=1)
-    d_at, g_at = (fgan.make_functional(module).apply for module in (D, G))
-    optimizer, slower = (fgan.adam(r, betas=(0.5, 0.999)) for r in (rate, rate / 3))
-
-    def start(seed: int) -> Any:
-        d, g = (fgan.make_functional(reinitialized(module, seed)).params for module in (D, G))
-        return d, optimizer.init(d), g, slower.init(g)
+    optimizers = [fgan.adam(r, betas=(0.5, 0.999)) for r in (rate / 3, rate)]
+    algorithm = make(*optimizers)
 
     def step(state: Any, weight: Tensor, x: Tensor, y: Tensor, real: Tensor, z: Tensor) -> Any:
-        d, d_memory, g, g_memory = state
+        extra = {"x": x, "y": y, "weight": weight}
+        state, _ = algorithm.critic_update(state, real, None, z, None, extra=extra)
+        return algorithm.generator_update(state, z, real=real)[0]
 
-        def d_loss(d: dict[str, Tensor]) -> Tensor:
-            fake = g_at(g, {}, z)[0]
-            logits = d_at(d, {}, torch.cat([x, real, fake]))[0][0]
-            on_labelled, on_real, on_fake = logits.split([len(x), len(real), len(fake)])
-            game = losses.minimax_critic_loss(on_real.logsumexp(dim=1), on_fake.logsumexp(dim=1))
-            return F.cross_entropy(on_labelled, y) + weight * game.mean()
-
-        def g_loss(g: dict[str, Tensor]) -> Tensor:
-            on_real, on_fake = (d_at(d, {}, x)[0][1].mean(dim=0) for x in (real, g_at(g, {}, z)[0]))
-            return (on_real - on_fake).square().sum()
-
-        d, d_memory = optimizer.update(grad(d_loss)(d), d_memory, d)
-        g, g_memory = slower.update(grad(g_loss)(g), g_memory, g)
-        return d, d_memory, g, g_memory
-
+    d_at = fgan.make_functional(D).apply
     # All runs of a method at once, and of both methods: twins see the same points and noise.
     all_runs = vmap(step, in_dims=(0, None, 0, 0, 0, 0))
     both = vmap(all_runs, in_dims=(0, 0, None, None, None, None))
     source = torch.Generator().manual_seed(2)
     labelled = 2 * torch.randint(2000, (runs, 2, 1), generator=source) + torch.arange(2)
     labelled = labelled.flatten(start_dim=1)  # [runs, 4]: two points of each class
-    state = tree.stack([tree.stack([start(seed) for seed in range(runs)])] * 2)
+    state = tree.stack([tree.stack([algorithm.init(seed) for seed in range(runs)])] * 2)
     accuracy = []
     for i in range(rounds + 1):
         if i % every == 0:
-            logits = vmap(vmap(lambda d: d_at(d, {}, unseen)[0][0]))(state[0])
+            logits = vmap(vmap(lambda d: d_at(d, {}, unseen)[0][0]))(state.critic.params)
             accuracy.append((logits.argmax(dim=-1) == answers).double().mean(dim=-1))
         real = points[torch.randint(len(points), (runs, size), generator=source)]
         z = torch.randn(runs, size, G.latent_dim, generator=source)
@@ -111,9 +117,9 @@ def measure(quick: bool) -> Found:
 
     gains = accuracy[-1][1] - accuracy[-1][0]
     middle = int(gains.argsort()[runs // 2])
-    d, _, g, _ = tree.map(lambda leaf: leaf[:, middle], state)
-    regions = vmap(lambda d: d_at(d, {}, GRID)[0][0].softmax(dim=1)[:, 1])(d)
-    fakes = vmap(lambda g: g_at(g, {}, z[middle])[0])(g)[1]
+    state = tree.map(lambda leaf: leaf[:, middle], state)
+    regions = vmap(lambda d: d_at(d, {}, GRID)[0][0].softmax(dim=1)[:, 1])(state.critic.params)
+    fakes = vmap(algorithm.generate, in_dims=(0, None))(state, z[middle])[1]
     return Found(
         *accuracy[-1].mean(dim=1).tolist(),
         gains.mean().item(),

@@ -9,7 +9,6 @@ the state, so that is `grad` through k calls of it.
 """
 
 import math
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -21,6 +20,7 @@ from torch.func import grad, vmap
 import fgan
 from fgan import tree
 from fgan.losses import non_saturating_generator_loss
+from fgan.types import Gradient
 
 ANGLES = torch.arange(8) * math.pi / 4
 CENTRES = 2 * torch.stack([ANGLES.cos(), ANGLES.sin()], dim=-1)
@@ -42,23 +42,18 @@ class Found(NamedTuple):
     samples: dict[str, Tensor]  # [times, runs, 500, 2]
 
 
-def unrolled(algorithm: fgan.Algorithm, k: int) -> Callable[..., fgan.GANState]:
-    """A generator update that sees the critic as it will be, k updates on."""
+def unrolled(algorithm: fgan.Algorithm, k: int, state: fgan.GANState, real: Tensor, z: Tensor):
+    """The gradient of a generator that meets the critic as it will be, k updates on."""
 
-    def update(state: fgan.GANState, real: Tensor, latent: Tensor) -> fgan.GANState:
-        def loss(params: dict[str, Tensor]) -> Tensor:
-            ahead = state._replace(generator=state.generator._replace(params=params))
-            fake = algorithm.fakes(ahead, latent)
-            for _ in range(k):
-                ahead, _ = algorithm.critic_update(ahead, real, None, None, None, fake)
-            scores = algorithm.score(ahead, fake)
-            return non_saturating_generator_loss(scores, scores).mean()
+    def loss(params: dict[str, Tensor]) -> Tensor:
+        ahead = state._replace(generator=state.generator._replace(params=params))
+        fake = algorithm.fakes(ahead, z)
+        for _ in range(k):
+            ahead, _ = algorithm.critic_update(ahead, real, None, None, None, fake)
+        scores = algorithm.score(ahead, fake)
+        return non_saturating_generator_loss(scores, scores).mean()
 
-        player = state.generator
-        params, moments = ADAM_G.update(grad(loss)(player.params), player.opt_state, player.params)
-        return state._replace(generator=player._replace(params=params, opt_state=moments))
-
-    return update
+    return Gradient(grad(loss)(state.generator.params), state.generator.buffers, {})
 
 
 def modes(samples: Tensor) -> Tensor:
@@ -74,11 +69,12 @@ def train(k: int, rounds: int, every: int, width: int, size: int, runs: int):
         fgan.models.mlp_critic((2,), hidden=(width, width)),
     )
     algorithm = fgan.gan(*networks, generator_optimizer=ADAM_G, critic_optimizer=ADAM_D)
-    look_ahead, source = unrolled(algorithm, k), torch.Generator().manual_seed(0)
+    source = torch.Generator().manual_seed(0)
 
     def one_round(state: fgan.GANState, real: Tensor, noise: fgan.Noise) -> fgan.GANState:
         state, _ = algorithm.critic_update(state, real, None, noise.critic_latent[0], None)
-        return look_ahead(state, real, noise.generator_latent)
+        gradient = unrolled(algorithm, k, state, real, noise.generator_latent)
+        return algorithm.parts.apply_generator(state, gradient)
 
     states = tree.stack([algorithm.init(seed) for seed in range(runs)])
     latent, covered, samples = torch.randn(500, 16, generator=source), [], []

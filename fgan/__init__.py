@@ -5,10 +5,11 @@ state = algorithm.init(seed=0)
 state, info = algorithm.step(state, batch, algorithm.noise(seed=0, round_index=0, batch_size=64))
 """
 
-from fgan import data, losses, measures, models, penalties, tree
+from fgan import data, losses, measures, models, objectives, optim, penalties, tree
+from fgan.accumulation import accumulate
 from fgan.compiler.compile import compile
 from fgan.networks import Network, make_functional
-from fgan.optim import adam, rmsprop, sgd
+from fgan.optim import adam, adamw, rmsprop, sgd
 from fgan.population import population
 from fgan.recipes import gan, wgan, wgan_div, wgan_gp
 from fgan.run.loop import train
@@ -24,7 +25,9 @@ __all__ = [
     "Network",
     "Noise",
     "__version__",
+    "accumulate",
     "adam",
+    "adamw",
     "compile",
     "data",
     "gan",
@@ -32,6 +35,8 @@ __all__ = [
     "make_functional",
     "measures",
     "models",
+    "objectives",
+    "optim",
     "penalties",
     "population",
     "rmsprop",

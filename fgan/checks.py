@@ -65,6 +65,11 @@ def check_latent(latent: Tensor, latent_dim: int) -> None:
 def check_round(batch: Batch, noise: Noise, latent_dim: int, labelled: bool) -> None:
     """labelled: whether a generator's update needs a real sample or a condition for each latent."""
     lead = tuple(batch.real.shape[:2])
+    if min(lead) < 1:
+        raise ValueError(
+            "a round needs at least one critic update of at least one sample, and batch.real "
+            f"begins with [n_critic, B] = {list(lead)}"
+        )
     for name, tensor in [
         ("noise.critic_latent", noise.critic_latent),
         ("noise.mix", noise.mix),
@@ -90,11 +95,6 @@ def check_round(batch: Batch, noise: Noise, latent_dim: int, labelled: bool) -> 
         raise ValueError(
             f"noise.generator_latent has {latents[0]} latents, and the batch {lead[0] * lead[1]} "
             "real samples: the generator's update takes a condition or real sample for each latent"
-        )
-    if min(lead) < 1:
-        raise ValueError(
-            "a round needs at least one critic update of at least one sample, and batch.real "
-            f"begins with [n_critic, B] = {list(lead)}"
         )
 
 

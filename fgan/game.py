@@ -452,10 +452,14 @@ def algorithm(
     Raises ValueError for any of these out of range, and for networks that cannot be pure
     (`fgan.make_functional`).
     """
+    if unknown := settings.keys() - Settings.__annotations__.keys():
+        known = ", ".join(Settings.__annotations__)
+        raise TypeError(f"there is no setting {min(unknown)!r} here; known are {known}")
     of_generator, of_critic = checks.check_optimizers(
         settings.get("generator_optimizer"), settings.get("critic_optimizer")
     )
-    n_critic = settings.get("n_critic") or 1
+    n_critic = settings.get("n_critic")
+    n_critic = 1 if n_critic is None else n_critic
     update, autocast = settings.get("update", "alternating"), settings.get("autocast")
     checks.check_game(n_critic, settings.get("ema_decay"), update, autocast)
     check_objectives(critic_objective, generator_objective)

@@ -15,13 +15,9 @@ LATENT = 3
 CLASSES = 3
 
 RECIPES = {
-    "gan": fgan.gan,
-    "gan_minimax": partial(fgan.gan, loss="minimax"),
-    "wgan": fgan.wgan,
-    "wgan_gp": fgan.wgan_gp,
-    "wgan_div": fgan.wgan_div,
-}
-"""Every recipe by name, all taking `n_critic`, `update` and `ema_decay`."""
+    name.replace("-", "_"): recipe.function for name, recipe in fgan.recipes.RECIPES.items()
+} | {"gan_minimax": partial(fgan.gan, loss="minimax")}
+"""Every recipe by its name as a function, all taking `n_critic`, `update` and `ema_decay`."""
 
 
 def one_hot(labels, like):

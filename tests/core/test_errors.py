@@ -19,7 +19,8 @@ from torch import nn
 
 import fgan
 from fgan import losses
-from fgan.game import adversarial
+from fgan.game import algorithm as algorithm_of
+from fgan.objectives import adversarial, adversarial_generator
 
 
 @pytest.mark.parametrize(
@@ -142,7 +143,10 @@ def bad_rounds():
         "critic_latent": (batch, noise._replace(critic_latent=noise.critic_latent[:1])),
         "mix": (batch, noise._replace(mix=noise.mix[:, :3])),
         "condition": (batch._replace(condition=batch.condition[:, :3]), noise),
-        "generator_latent": (batch, noise._replace(generator_latent=noise.generator_latent[:3])),
+        "generator_latent": (
+            batch,  # nine latents, and eight real samples to take conditions from
+            noise._replace(generator_latent=noise.generator_latent.repeat(3, 1)[:9]),
+        ),
         "real": (batch._replace(real=batch.real[0]), noise),
     }
 
@@ -151,7 +155,7 @@ def bad_rounds():
 def test_leading_axes_must_agree(part):
     """The error names the part that does not fit, and both shapes."""
     algorithm = game(Labelled)
-    with pytest.raises(ValueError, match=rf"{part}.*\["):
+    with pytest.raises(ValueError, match=rf"{part}.*(\[|9 latents)"):
         algorithm.step(algorithm.init(0), *bad_rounds()[part])
 
 
@@ -214,24 +218,27 @@ def test_flat_and_column_scores_are_one(recipe):
     for player in (critic, flat):
         algorithm = recipe(generator, player, n_critic=2)
         outcomes.append(algorithm.step(algorithm.init(), *make_round(algorithm))[1])
-    for one, other in zip(*outcomes, strict=True):
-        assert torch.equal(one, other)
+    assert_identical(*outcomes)
 
 
 @pytest.mark.parametrize("name", ["n_critic", "warm", "every"])
 def test_a_warm_up_without_updates_is_refused(name):
     """Every count of the schedule is at least one, and the message says which is not."""
-    with pytest.raises(ValueError, match=f"{name} is at least 1"):
+    with pytest.raises(ValueError, match=f"{name} is a whole number from 1"):
         fgan.recipes.critic_warmup(**{name: 0})
 
 
 def test_a_loss_that_sees_real_samples_is_given_them():
     """Relativistic pairs without them would have a gradient of exactly zero, unnoticed."""
-    pairs = losses.relativistic_critic_loss, losses.relativistic_generator_loss
-    options = dict(zip(("critic_loss", "generator_loss"), pairs, strict=True))
-    options |= dict(generator_optimizer=fgan.sgd(0.1), critic_optimizer=fgan.sgd(0.1))
+    options = dict(generator_optimizer=fgan.sgd(0.1), critic_optimizer=fgan.sgd(0.1))
     blind, seeing = (
-        adversarial(*pair(), **options, generator_sees_real=sees) for sees in (False, True)
+        algorithm_of(
+            *pair(),
+            adversarial(losses.relativistic_critic_loss),
+            adversarial_generator(losses.relativistic_generator_loss, uses_real=sees),
+            **options,
+        )
+        for sees in (False, True)
     )
     batch, noise = make_round(seeing)
     _, info = blind.step(blind.init(), batch, noise)
@@ -247,7 +254,7 @@ def test_a_loss_that_sees_real_samples_is_given_them():
 @pytest.mark.parametrize("name", ["gan", "wgan"])
 def test_settings_of_a_penalty_need_one(name, given):
     """What would do nothing is not accepted silently."""
-    with pytest.raises(ValueError, match="no effect without a penalty"):
+    with pytest.raises(TypeError, match=f"no setting {next(iter(given))!r} here"):
         getattr(fgan, name)(*pair(), **given)
 
 

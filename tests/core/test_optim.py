@@ -7,7 +7,7 @@ from torch.func import vmap
 
 import fgan
 from fgan import tree
-from fgan.optim import linear_schedule
+from fgan.optim import clip_by_norm, cosine, linear, warmup
 
 STEPS = 60
 SHAPES = {"w": (3, 2), "b": (2,), "scale": (), "empty": (0, 4)}
@@ -21,6 +21,13 @@ TWINS = {
     "adam": (fgan.adam, torch.optim.Adam, {}),
     "adam dcgan": (fgan.adam, torch.optim.Adam, {"betas": (0.5, 0.999)}),
     "adam wgan-gp": (fgan.adam, torch.optim.Adam, {"betas": (0.0, 0.9)}),
+    "adamw": (fgan.adamw, torch.optim.AdamW, {}),
+    "adamw heavy": (
+        fgan.adamw,
+        torch.optim.AdamW,
+        {"betas": (0.0, 0.9), "eps": 1e-3, "weight_decay": 0.5},
+    ),
+    "adamw without": (fgan.adamw, torch.optim.AdamW, {"weight_decay": 0.0}),
     "adam other": (fgan.adam, torch.optim.Adam, {"betas": (0.3, 0.0), "eps": 1e-2}),
 }
 LR = 0.05
@@ -92,21 +99,21 @@ def test_follows_its_twin_in_float32(twin):
     assert_close(got, expected, atol=2e-5, rtol=2e-5)
 
 
-def test_linear_schedule_equals_lambda_lr(twin):
+def test_linear_equals_lambda_lr(twin):
     """The rate decays as a LambdaLR's does, from the first update on, and then stays."""
     ours, theirs = twin
     params, gradients = draw()
-    schedule = linear_schedule(LR, LR / 4, steps=40)
+    schedule = linear(LR, LR / 4, steps=40)
     expected = run_twin(theirs, params, gradients, lambda t: 1 - 0.75 * min(t / 40, 1))
     assert_close(run(ours(schedule), params, gradients), expected, atol=1e-12)
 
 
-def test_linear_schedule_in_closed_form():
+def test_linear_in_closed_form():
     """`start` at update 0, halfway at half the steps, `end` from then on, in float64."""
-    schedule = linear_schedule(1.0, 0.5, steps=10)
+    schedule = linear(1.0, 0.5, steps=10)
     rates = [schedule(torch.tensor(count)) for count in (0, 5, 10, 1000)]
     assert [rate.item() for rate in rates] == [1.0, 0.75, 0.5, 0.5]
-    assert linear_schedule(3e-4, 0.0, steps=7)(torch.tensor(7)).item() == 0.0
+    assert linear(3e-4, 0.0, steps=7)(torch.tensor(7)).item() == 0.0
 
 
 def test_rate_as_tensor_equals_rate_as_number(twin):
@@ -167,7 +174,7 @@ def test_keeps_dtype_shape_and_structure(twin, dtype, rate):
         "number": LR,
         "float32": torch.tensor(LR),
         "float64": torch.tensor(LR, dtype=torch.float64),
-        "schedule": linear_schedule(LR, 0.0, 10),
+        "schedule": linear(LR, 0.0, 10),
     }[rate]
     optimizer = twin[0](lr)
     params, gradients = draw(1, dtype)
@@ -177,6 +184,67 @@ def test_keeps_dtype_shape_and_structure(twin, dtype, rate):
     for old, new in zip(tree.leaves(before), tree.leaves(after), strict=True):
         assert isinstance(new, torch.Tensor)
         assert (new.dtype, new.shape) == (old.dtype, old.shape)
+
+
+@pytest.mark.parametrize("limit", [0.05, 1.0, 1e6])
+def test_clip_by_norm_equals_clip_grad_norm(twin, limit):
+    """The path is torch.optim's after `torch.nn.utils.clip_grad_norm_`."""
+    ours, theirs = twin
+    params, gradients = draw(12)
+    clipped = []
+    for gradient in gradients:
+        leaves = {name: value.clone().requires_grad_() for name, value in params.items()}
+        for name, leaf in leaves.items():
+            leaf.grad = gradient[name].clone()
+        torch.nn.utils.clip_grad_norm_(leaves.values(), limit, foreach=False)
+        clipped.append({name: leaf.grad for name, leaf in leaves.items()})
+    got = run(clip_by_norm(ours(LR), limit), params, gradients)
+    assert_close(got, run_twin(theirs, params, clipped), atol=1e-12)
+    tensor = run(clip_by_norm(ours(LR), torch.tensor(limit).double()), params, gradients)
+    assert_close(tensor, got, atol=1e-7)
+
+
+def test_a_limit_may_be_scheduled():
+    """The limit of an update is the schedule's at the optimiser's count."""
+    params, gradients = draw(3)
+    gradients = [tree.map(lambda g: 1e3 * g, gradient) for gradient in gradients]
+    path = run(clip_by_norm(fgan.sgd(LR), linear(0.1, 0.3, 2)), params, gradients)
+    before = params
+    for after, limit in zip(path, (0.1, 0.2, 0.3), strict=True):
+        step = tree.norm(tree.map(lambda a, b: a - b, before, after))
+        assert step.item() == pytest.approx(LR * limit, rel=1e-5)
+        before = after
+
+
+def test_cosine_in_closed_form():
+    """Half a cosine from start to end, and the end from then on."""
+    schedule = cosine(1.0, 0.2, steps=10)
+    for count, expected in [(0, 1.0), (5, 0.6), (10, 0.2), (99, 0.2)]:
+        assert schedule(torch.tensor(count)).item() == pytest.approx(expected)
+    parameter = torch.zeros(1, requires_grad=True)
+    theirs = torch.optim.SGD([parameter], lr=1.0)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(theirs, T_max=10, eta_min=0.2)
+    for count in range(10):
+        rate = schedule(torch.tensor(count)).item()
+        assert rate == pytest.approx(scheduler.get_last_lr()[0], rel=1e-12)
+        theirs.step()
+        scheduler.step()
+
+
+@pytest.mark.parametrize("inner", [0.4, torch.tensor(0.4).double(), linear(0.4, 0.4, 3)])
+def test_warmup_in_closed_form(inner):
+    """A quarter, a half, three quarters, and the whole rate from the fourth update on."""
+    schedule = warmup(inner, 4)
+    rates = [schedule(torch.tensor(count)).item() for count in range(6)]
+    assert rates == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.4, 0.4])
+
+
+def test_weight_decay_may_be_scheduled():
+    """With zero gradients a parameter shrinks by 1 - lr · decay at each update."""
+    params = {"w": torch.ones(2, dtype=torch.float64)}
+    optimizer = fgan.adamw(0.1, weight_decay=linear(0.0, 1.0, 2))
+    path = run(optimizer, params, [tree.map(torch.zeros_like, params)] * 3)
+    assert [p["w"][0].item() for p in path] == pytest.approx([1.0, 0.95, 0.95 * 0.9])
 
 
 def test_counts_updates_in_a_tensor(twin):
@@ -216,9 +284,18 @@ def test_rate_is_differentiable():
         (lambda: fgan.adam(0.1, betas=(0.9, -0.1)), r"betas\[1\].*-0.1"),
         (lambda: fgan.adam(0.1, eps=float("nan")), "eps.*nan"),
         (lambda: fgan.adam(torch.full((2,), 0.1)), r"one number.*\[2\].*vmap"),
-        (lambda: linear_schedule(-1.0, 0.0, 5), "learning rate.*-1"),
-        (lambda: linear_schedule(1.0, -0.5, 5), "learning rate.*-0.5"),
-        (lambda: linear_schedule(1.0, 0.0, 0), "at least 1 step.*0"),
+        (lambda: linear(-1.0, 0.0, 5), "schedule's start.*-1"),
+        (lambda: linear(1.0, -0.5, 5), "schedule's end.*-0.5"),
+        (lambda: fgan.adamw(0.1, weight_decay=-1.0), "weight_decay.*-1"),
+        (lambda: clip_by_norm(fgan.sgd(0.1), 0.0), "limit is above 0, and 0.0"),
+        (lambda: clip_by_norm(fgan.sgd(0.1), torch.ones(2)), r"limit is one number.*\[2\]"),
+        (lambda: fgan.sgd("fast"), "learning rate is a number, a 0-d tensor or a schedule.*'fast'"),
+        (lambda: fgan.sgd(True), "learning rate is a number.*True"),
+        (lambda: cosine(1.0, 0.0, 0), "steps is a whole number from 1, and 0"),
+        (lambda: cosine(torch.ones(()), 0.0, 5), "schedule's start is a number"),
+        (lambda: warmup(-1.0, 5), "warmed-up value is at least 0"),
+        (lambda: warmup(1.0, 0), "steps is a whole number from 1, and 0"),
+        (lambda: linear(1.0, 0.0, 0), "steps is a whole number from 1, and 0"),
     ],
 )
 def test_arguments_out_of_range_are_named(build, message):

@@ -8,7 +8,7 @@ from helpers import Counting, assert_close, make_round, pair
 from torch.func import vmap
 
 import fgan
-from fgan import tree
+from fgan import objectives, tree
 
 
 def test_vmap_over_seeds_equals_separate_runs(recipe, conditional):
@@ -89,11 +89,14 @@ def test_a_population_in_simultaneous_play():
 def test_members_with_a_loss_that_sees_real_samples():
     """They see those of the last batch, as a run alone does."""
     losses, adam = fgan.losses, fgan.adam(0.01)
-    algorithm = fgan.game.adversarial(
-        *pair(norm=True), critic_loss=losses.relativistic_critic_loss,
-        generator_loss=losses.relativistic_generator_loss, generator_sees_real=True,
-        generator_optimizer=adam, critic_optimizer=adam, n_critic=2,
-    )  # fmt: skip
+    algorithm = fgan.game.algorithm(
+        *pair(norm=True),
+        objectives.adversarial(losses.relativistic_critic_loss),
+        objectives.adversarial_generator(losses.relativistic_generator_loss, uses_real=True),
+        generator_optimizer=adam,
+        critic_optimizer=adam,
+        n_critic=2,
+    )
     population = fgan.population(algorithm)
     for step in (population.step, fgan.compile(population, backend="interpreter").step):
         assert_close(play(population, step), play_alone([algorithm] * 3))

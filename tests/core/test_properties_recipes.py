@@ -218,5 +218,5 @@ def test_adam_does_not_see_the_scale_of_gradients(seed, scale):
 @pytest.mark.parametrize("name", ["n_critic", "warm", "every"])
 def test_a_warmup_counts_from_one(name):
     """A schedule without updates, or of every 0th round, is refused by name."""
-    with pytest.raises(ValueError, match=f"{name} is at least 1, and 0 was given"):
+    with pytest.raises(ValueError, match=f"{name} is a whole number from 1, and 0 was given"):
         fgan.recipes.critic_warmup(**{name: 0})

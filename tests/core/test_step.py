@@ -77,7 +77,9 @@ def test_step_keeps_the_tree_for_samples_of_any_rank(recipe, conditional, dtype,
     stepped, info = algorithm.step(state, batch, noise)
     assert tree.same_structure(stepped, state)
     assert described(stepped) == described(state)
-    assert described(info) == {f".{name}": ((), dtype) for name in fgan.GANInfo._fields}
+    names = [f".{name}" for name in fgan.GANInfo._fields if name != "terms"]
+    names += [f".terms['{name}']" for name in info.terms]
+    assert described(info) == {name: ((), dtype) for name in names}
     assert all(isinstance(leaf, torch.Tensor) for leaf in tree.leaves((stepped, noise, info)))
     assert all(leaf.isfinite().all() for leaf in tree.leaves((stepped, info)))
     assert stepped.round.item() == 1
@@ -149,19 +151,22 @@ def test_noise_is_a_function_of_seed_and_round(recipe):
     """Shapes, range and dtype as promised, equal when drawn again, unlike any other round's."""
     algorithm = build(recipe, dtype=torch.float32)
     noise = algorithm.noise(3, 4, 50)
-    assert [part.shape for part in noise] == [(2, 50, LATENT), (50, LATENT), (2, 50)]
-    assert {part.dtype for part in noise} == {torch.float32}
-    assert {part.dtype for part in algorithm.noise(3, 4, 5, dtype=torch.float64)} == {torch.float64}
+    *parts, extra = noise
+    assert [part.shape for part in parts] == [(2, 50, LATENT), (50, LATENT), (2, 50)]
+    assert extra == {}
+    assert {part.dtype for part in parts} == {torch.float32}
+    wide = algorithm.noise(3, 4, 5, dtype=torch.float64)
+    assert {part.dtype for part in tree.leaves(wide)} == {torch.float64}
     torch.rand(1)
     assert_identical(algorithm.noise(3, 4, 50), noise)
     for seed, index in [(3, 5), (4, 4), (4, 3), (2, 5), (-3, 4)]:
-        for part, other in zip(noise, algorithm.noise(seed, index, 50), strict=True):
+        for part, other in zip(parts, algorithm.noise(seed, index, 50)[:3], strict=True):
             assert not torch.isclose(part, other).any()
 
 
 def test_noise_has_the_right_distribution():
     """Latents are standard normal, mixes uniform on [0, 1), and no two parts are correlated."""
-    latent, last, mix = build(fgan.wgan_gp).noise(0, 0, 10_000)
+    latent, last, mix, _ = build(fgan.wgan_gp).noise(0, 0, 10_000)
     for part in (latent, last):
         assert part.mean().item() == pytest.approx(0, abs=0.03)
         assert part.std().item() == pytest.approx(1, abs=0.03)
@@ -209,20 +214,20 @@ def test_conditions_matter():
     assert not torch.isclose(one, two).any()
 
 
-def test_a_round_can_be_played_with_other_parts(recipe, conditional):
-    """`play` with the algorithm's own parts is `step`, also with all fakes drawn ahead."""
+def test_a_round_takes_other_versions_of_its_updates(recipe, conditional):
+    """`game.step` with the algorithm's own updates is `step`, also with all fakes drawn first."""
     algorithm = build(recipe, conditional=conditional)
-    given = (algorithm.init(), *make_round(algorithm, (2,), conditional))
-    parts = algorithm.critic_update, algorithm.generator_update
+    given = (algorithm.parts, algorithm.init(), *make_round(algorithm, (2,), conditional))
+    own = dict(update_critic=algorithm.critic_update, update_generator=algorithm.generator_update)
 
     def draw(state, latents, conditions):
         conditions = [None] * len(latents) if conditions is None else conditions
         pairs = zip(latents, conditions, strict=True)
         return torch.stack([algorithm.fakes(state, *pair) for pair in pairs])
 
-    expected = algorithm.step(*given)
-    assert_identical(algorithm.play(*parts)(*given), expected)
-    assert_identical(algorithm.play(*parts, draw)(*given), expected)
+    expected = algorithm.step(*given[1:])
+    assert_identical(fgan.game.step(*given, **own), expected)
+    assert_identical(fgan.game.step(*given, **own, all_fakes=draw), expected)
 
 
 def test_low_precision_penalty_is_single_precision():
