@@ -31,6 +31,7 @@ class Place(NamedTuple):
     path: Path
     first: int
     last: int
+    is_module: bool = False
 
 
 class StaleError(ValueError):
@@ -57,7 +58,7 @@ def places(package: Path) -> dict[str, list[Place]]:
         parts = path.relative_to(package.parent).with_suffix("").parts
         name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
         text = path.read_text()
-        found.setdefault(name, []).append(Place(path, 0, len(text.splitlines())))
+        found.setdefault(name, []).append(Place(path, 0, len(text.splitlines()), True))
         visit(ast.parse(text), name, path)
     return found
 
@@ -66,10 +67,12 @@ def find(where: str, package: Path) -> Place:
     """The one place that `where` names.
 
     That is a full name, or the last part of one with as much before it as tells it apart: all parts
-    of `where` stand in the full name, in this order, and the last of them at its end.
+    of `where` stand in the full name, in this order, and the last of them at its end. A function
+    comes before a module of its name; the module then goes by its full name.
     """
     known = places(package)
     names = [where] if where in known else [name for name in known if _names(where, name)]
+    names = [name for name in names if not known[name][0].is_module] or names
     if not names:
         raise StaleError(f"no module, class or function is named {where!r}")
     if len(names) > 1 or len(known[names[0]]) > 1:
@@ -106,7 +109,7 @@ def broken(name: str, change: Break, package: Path) -> tuple[Path, str]:
     Raises StaleError if the place is not to be found, or does not hold `old` exactly once.
     """
     try:
-        path, first, last = find(change.where, package)
+        path, first, last, _ = find(change.where, package)
         lines = path.read_text().splitlines(keepends=True)
         text = "".join(lines[first:last])
         matches = list(pattern(change.old).finditer(text))

@@ -34,11 +34,12 @@ def alone(): return Box
 
 @pytest.fixture
 def package(tmp_path):
-    """A package of two modules, `shelf.py` and `deep/shelf.py`."""
+    """A package of `shelf.py`, `deep/shelf.py`, and a module of a function's name."""
     root = tmp_path / "fgan"
     (root / "deep").mkdir(parents=True)
     (root / "shelf.py").write_text(textwrap.dedent(CODE))
     (root / "deep" / "shelf.py").write_text("def other():\n    return LIMIT\n")
+    (root / "deep" / "other.py").write_text("FEW = 3\n")
     return root
 
 
@@ -57,6 +58,7 @@ def test_every_break_fits_the_code():
         ("fgan.shelf", ""),
         ("deep.shelf", "def other():"),
         ("deep.other", "def other():"),
+        ("fgan.deep.other", "FEW = 3"),
     ],
 )
 def test_a_place_is_found_by_as_much_of_its_name_as_tells_it_apart(package, where, begins):
