@@ -85,8 +85,9 @@ def _every_sample_used(recipe: Recipe, shape: Shape, seed: int) -> None:
         for j in range(batch.real.shape[1]):
             changed = tensor.clone()
             changed[0, j] = 0.1 + 0.7 * changed[0, j]
-            real = changed if name == "real" else batch.real
-            other = noise if name == "real" else noise._replace(**{name: changed})
+            replaced: dict[str, Any] = {name: changed}
+            real = replaced.pop("real", batch.real)
+            other = noise._replace(**replaced)
             if same_bits(_critic_update(setup.algorithm, state, real[0], other, 0), base):
                 unused.append(j)
         without_mix = name == "mix" and len(unused) == batch.real.shape[1]

@@ -7,28 +7,70 @@ import torch
 from torch import nn
 
 import fgan
-from fgan import losses, tree
-from fgan.game import adversarial
+from fgan import game, losses, tree
+from fgan.objectives import Draw, Penalty, adversarial, adversarial_generator
 from fgan.penalties import gradient_norms, zero_centered_penalty
 from fgan.testing import check_recipe
 
 check_quickly = partial(check_recipe, max_examples=1)
 
 
-def relativistic(generator, critic, latent_dim, **changes):
-    """An algorithm of relativistic losses with R1."""
-    options = dict(
-        critic_loss=losses.relativistic_critic_loss,
-        generator_loss=losses.relativistic_generator_loss,
+R1_AND_R2 = (Penalty(zero_centered_penalty, at="real_and_fake"),)
+
+
+def relativistic(
+    generator,
+    critic,
+    latent_dim,
+    critic_loss=losses.relativistic_critic_loss,
+    generator_loss=losses.relativistic_generator_loss,
+    penalties=R1_AND_R2,
+):
+    """An algorithm of relativistic losses with R1 and R2."""
+    return game.algorithm(
+        generator,
+        critic,
+        adversarial(critic_loss, *penalties),
+        adversarial_generator(generator_loss, uses_real=True),
         generator_optimizer=fgan.adam(1e-3, (0.0, 0.9)),
         critic_optimizer=fgan.adam(1e-3, (0.0, 0.9)),
-        penalty=zero_centered_penalty,
-        sample_at="real_and_fake",
-        generator_sees_real=True,
         n_critic=2,
         latent_dim=latent_dim,
     )
-    return adversarial(generator, critic, **options | changes)
+
+
+def with_draws(generator, critic, latent_dim):
+    """Samples times a random factor in both objectives, drawn as data."""
+
+    def with_scale(objective):
+        def function(critic, *inputs):
+            data = inputs[-1]
+
+            def scaled(x, *conditions):
+                scale = data.extra["scale"]
+                rows = scale if len(x) == len(scale) else torch.cat([scale, scale])
+                return critic(x * (1 + rows.reshape(-1, *[1] * (x.ndim - 1))), *conditions)
+
+            return objective.function(scaled, *inputs)
+
+        return objective._replace(function=function, draws={"scale": Draw("uniform")})
+
+    return game.algorithm(
+        generator,
+        critic,
+        with_scale(adversarial(losses.wasserstein_critic_loss)),
+        with_scale(adversarial_generator(losses.wasserstein_generator_loss)),
+        generator_optimizer=fgan.adam(1e-3, (0.0, 0.9)),
+        critic_optimizer=fgan.adam(1e-3, (0.0, 0.9)),
+        n_critic=2,
+        latent_dim=latent_dim,
+    )
+
+
+def lazy(generator, critic, latent_dim):
+    """A penalty in every second round alone."""
+    penalty = Penalty(zero_centered_penalty, at="real", every=2)
+    return relativistic(generator, critic, latent_dim, penalties=(penalty,))
 
 
 def dragan(generator, critic, latent_dim):
@@ -48,6 +90,8 @@ def dragan(generator, critic, latent_dim):
 CORRECT = {
     "relativistic": (relativistic, dict(permutation_invariant=True)),
     "simultaneous": (dragan, dict(permutation_invariant=True)),
+    "draws of the objectives": (with_draws, dict(permutation_invariant=True, conditional=False)),
+    "lazy penalty": (lazy, dict(permutation_invariant=True)),
     "pairs in the batch": (partial(fgan.wgan_div, sample_at="interpolate_within"), {}),
 }
 
@@ -76,9 +120,13 @@ def replacing(build):
 
 def with_critic_update(build):
     """A recipe whose rounds use the critic update `build(algorithm)`."""
-    return replacing(
-        lambda a: dict(step=a.play(build(a), a.generator_update), critic_update=build(a))
-    )
+
+    def parts(algorithm):
+        update = build(algorithm)
+        step = partial(game.step, algorithm.parts, update_critic=update)
+        return dict(step=step, critic_update=update)
+
+    return replacing(parts)
 
 
 def in_place(algorithm):
@@ -123,9 +171,9 @@ def python_count(algorithm):
 def one_epsilon(algorithm):
     """One ε for the whole batch."""
 
-    def update(state, real, condition, latent, mix, *fake):
+    def update(state, real, condition, latent, mix, *rest):
         mix = mix[:1].expand_as(mix)
-        return algorithm.critic_update(state, real, condition, latent, mix, *fake)
+        return algorithm.critic_update(state, real, condition, latent, mix, *rest)
 
     return update
 
@@ -133,7 +181,7 @@ def one_epsilon(algorithm):
 def labels_drawn_anew(algorithm):
     """Fakes under other labels than the real samples'."""
 
-    def update(state, real, condition, latent, mix):
+    def update(state, real, condition, latent, mix, *rest):
         other = None if condition is None else condition.roll(1)
         fake = algorithm.fakes(state, latent, other)
         return algorithm.critic_update(state, real, condition, latent, mix, fake)
@@ -144,7 +192,7 @@ def labels_drawn_anew(algorithm):
 def weighted_by_position(algorithm):
     """Multiplies each ε by a factor that depends on its position in the batch."""
 
-    def update(state, real, condition, latent, mix):
+    def update(state, real, condition, latent, mix, *rest):
         weight = torch.arange(1.0, 1 + len(mix), dtype=mix.dtype) / 8
         return algorithm.critic_update(state, real, condition, latent, mix * weight)
 
@@ -154,7 +202,7 @@ def weighted_by_position(algorithm):
 def buffers_move(algorithm):
     """A critic update changes the generator's buffers."""
 
-    def update(state, real, condition, latent, mix):
+    def update(state, real, condition, latent, mix, *rest):
         after, _ = algorithm.generator_update(state, latent, condition)
         state, info = algorithm.critic_update(state, real, condition, latent, mix)
         buffers = after.generator.buffers
@@ -183,8 +231,9 @@ def promoting(generator, critic, latent_dim):
 
 
 def mean_of_the_batch_penalty(critic, x, *, conditions=()):
-    """A penalty of the gradient of the mean score, which is not per sample."""
-    return gradient_norms(torch.func.grad(lambda y: critic(y, *conditions).mean())(x)[:1])
+    """A penalty of the gradient of the mean score at the first sample, for all samples."""
+    gradients = torch.func.grad(lambda y: critic(y, *conditions).mean())(x)
+    return gradient_norms(gradients[:1]).expand(len(x))
 
 
 def mirrored(real, fake):
@@ -204,11 +253,11 @@ WRONG = {
     "weighted by position": (with_critic_update(weighted_by_position), "samples rotated"),
     "labels drawn anew": (with_critic_update(labels_drawn_anew), "labels shared"),
     "first sample only": (
-        partial(relativistic, penalty=mean_of_the_batch_penalty),
+        partial(relativistic, penalties=(Penalty(mean_of_the_batch_penalty),)),
         "samples rotated|every sample used",
     ),
     "critic's sign": (
-        partial(relativistic, critic_loss=mirrored, penalty=None, sample_at="interpolate"),
+        partial(relativistic, critic_loss=mirrored, penalties=()),
         "high on real",
     ),
     "generator's sign": (partial(relativistic, generator_loss=lambda r, f: f - r), "high on real"),
