@@ -11,11 +11,14 @@ import torch
 import fgan
 from fgan import losses, penalties
 from fgan.cli import main
+from fgan.recipes import RECIPES
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("*/README.md")) + [
     path.name for path in sorted(ROOT.glob("*.md"))
 ]
+
+PAGE = (ROOT / "README.md").read_text()
 
 SMALLER = {
     '"fashion-mnist", batch_size=64': '"glyphs", batch_size=8',  # nothing is downloaded
@@ -42,8 +45,7 @@ def blocks(page, language):
 
 def test_the_python_runs(monkeypatch):
     """All blocks in order, in one namespace; the tests among them are called."""
-    page = (ROOT / "README.md").read_text()
-    code = "\n".join(blocks(page, "python"))
+    code = "\n".join(blocks(PAGE, "python"))
     for large, small in SMALLER.items():
         assert large in code, f"README.md no longer says {large!r}"
         code = code.replace(large, small)
@@ -65,7 +67,7 @@ def test_the_command_lines_are_understood(monkeypatch):
     """Each `fgan ...` of the page reaches its command with every option taken."""
     lines = [
         line[line.index("fgan ") :]
-        for block in blocks((ROOT / "README.md").read_text(), "sh")
+        for block in blocks(PAGE, "sh")
         for line in block.splitlines()
         if re.search(r"(?:^|/)fgan ", line)
     ]
@@ -79,6 +81,16 @@ def test_the_command_lines_are_understood(monkeypatch):
         assert main(shlex.split(line)[1:]) == 0, line
     assert set(reached) == {"train", "sample"}
     assert len(reached) == len(lines)
+
+
+def test_the_table_of_recipes_is_the_registry():
+    """Each recipe has a row, and the row has its learning rate and its critic updates."""
+    rows = re.findall(r"^\| `fgan\.(\w+)` \|.*\| (.*?) \|$", PAGE, re.MULTILINE)
+    assert [name for name, _ in rows] == [each.function.__name__ for each in RECIPES.values()]
+    for (_, defaults), recipe in zip(rows, RECIPES.values(), strict=True):
+        rate = f"{recipe.lr:.0e}".replace("e-0", "e-")
+        assert f" {rate}" in defaults
+        assert f"n_critic {recipe.n_critic}" in defaults
 
 
 @pytest.mark.parametrize("page", PAGES)
