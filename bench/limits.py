@@ -22,7 +22,7 @@ from torch.utils.flop_counter import flop_registry
 from workloads import Workload
 
 import fgan
-from fgan.compiler.passes import Rewrite
+from fgan.compiler.passes.manager import PassManager, passes_of
 
 
 class Rates(NamedTuple):
@@ -106,7 +106,7 @@ def _products(graph: GraphModule, inputs: list[Tensor]) -> list[Node]:
     options: dict[str, Any] = dict(tracing_mode="fake", _allow_non_fake_inputs=True)
     small = make_fx(graph, select_decomp_table(), **options)(*inputs)
     traced = make_fx(functionalize(small), **options)(*inputs)
-    Rewrite()(traced.graph)
+    PassManager(passes_of("joint", "cpu"))(traced.graph)
     return [node for node in traced.graph.nodes if _counted(node) is not None]
 
 

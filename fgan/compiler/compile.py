@@ -7,19 +7,22 @@ updates in one pass, one critic update, one generator update.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import nullcontext
-from itertools import pairwise
+import warnings
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch._C._functorch import peek_interpreter_stack
 from torch.func import vmap
 
-from fgan import tree
-from fgan.compiler.cuda_graphs import Replayed
-from fgan.compiler.tracing import Backend, Program, inductor, interpreter
+from fgan import game, tree
+from fgan.compiler import _torch
+from fgan.compiler.backends import BACKENDS, backend_of
+from fgan.compiler.cuda_graphs import CUDAGraphedStep
+from fgan.compiler.donation import donate as donate_state
+from fgan.compiler.donation import undo_donation, write_in_place
+from fgan.compiler.fallback import torch_compiled_parts, warning
+from fgan.compiler.tracing import Backend, Program
 from fgan.types import (
     Algorithm,
     Batch,
@@ -28,11 +31,10 @@ from fgan.types import (
     GANState,
     GeneratorInfo,
     Noise,
-    Player,
-    Tensors,
+    Params,
+    PlayerState,
+    StepFunction,
 )
-
-BACKENDS: dict[str, Backend] = {"inductor": inductor, "interpreter": interpreter}
 
 
 def compile(
@@ -40,226 +42,246 @@ def compile(
     donate: bool = True,
     backend: str | Backend = "inductor",
     cuda_graph: bool = True,
+    disable_passes: Sequence[str] = (),
 ) -> Algorithm:
     """The same algorithm with a compiled `step`.
 
     donate: the new state takes the memory of the old one, so there is never a second copy of
-        parameters and moments. The state that was passed in is spent, and any use of it raises
-        RuntimeError. With `donate=False` the step stays pure.
+        parameters and moments. Any later use of the state that was passed in raises RuntimeError.
+        With `donate=False` the step stays pure.
     backend: "inductor", the compiler behind `torch.compile`; "interpreter", which runs the traced
-        programs as they are, to see whether it is the compiler that errs; or a function from a
-        traced graph and its example inputs to a callable.
-
-    cuda_graph: on CUDA, with donation, the second round with the same shapes is recorded, and from
-        then on a round is one launch (`fgan.compiler.cuda_graphs`). The recording keeps a copy of
-        its batch and noise, the memory of the last state, and all that a round holds on its way.
+        programs as they are, to tell an error of the compiler from one of fgan; or a function from
+        a traced graph and its example inputs to a callable.
+    cuda_graph: on CUDA, with donation, the second round with the same shapes is captured as a CUDA
+        graph, and from then on a round is one launch (`fgan.compiler.cuda_graphs`). The CUDA graph
+        keeps a copy of its batch and noise, the memory of the last state, and all temporary memory
+        of a round.
+    disable_passes: names of graph passes that the backend "inductor" leaves out, to find out what a
+        pass is worth or which one errs (`fgan.compiler.passes.PASSES` lists them).
 
     The compiled step equals the eager one up to the rounding of reordered sums. It compiles at the
     first call, and again only when shapes, layouts or autocast change; gradients do not flow
-    through it. On the CPU the process keeps what it frees from then on, up to some 64 MiB
-    (`programs.keep_freed_memory`).
+    through it. A tensor that networks or objectives close over, such as a penalty weight, may be
+    changed in place between rounds. On the CPU the process keeps the memory that it frees from then
+    on, up to some 64 MiB (`backends.keep_freed_memory`).
 
-    Raises ValueError for an unknown backend; the step does within `vmap` or `grad`, and, with
-    donation, for a state two of whose numbers share their memory, or two of whose leaves are
-    interleaved there.
+    Where this torch lacks a private name that fgan needs, UserWarning names it, and the parts are
+    compiled by `torch.compile(fullgraph=True)`, without donation.
+
+    Raises ValueError for an unknown backend or pass. The step raises ValueError within `vmap` or
+    `grad`; for a network or objective that draws from a global random number generator; and, with
+    donation, for a state two of whose elements share memory, or two of whose leaves are interleaved
+    in memory.
     """
     if isinstance(backend, str) and backend not in BACKENDS:
         raise ValueError(f"unknown backend {backend!r}: choose one of {', '.join(BACKENDS)}")
-    lower = BACKENDS[backend] if isinstance(backend, str) else backend
+    if missing := _torch.missing(inductor=backend == "inductor"):
+        warnings.warn(warning(missing, donate), UserWarning, stacklevel=2)
+        return algorithm._replace(step=_round(algorithm, *torch_compiled_parts(algorithm, backend)))
+    if disable_passes:
+        from fgan.compiler.passes import check_names  # needs parts of torch's compiler
 
-    def program(function: Callable[..., Any]) -> Program:
-        return Program(function, lower)
+        check_names(disable_passes)
+    step = CompiledStep(algorithm, backend_of(backend, disable_passes), donate, cuda_graph)
+    return algorithm._replace(step=step)
 
-    def fakes_of(params: Tensors, buffers: Tensors, latent: Tensor, *condition: Tensor) -> Tensor:
-        return algorithm.fakes(_state_of(generator=(params, buffers)), latent, *condition)
 
-    @program
-    def one_batch_program(params: Tensors, buffers: Tensors, *inputs: Tensor) -> Tensor:
-        return fakes_of(params, buffers, *inputs)
-
-    @program
-    def all_batches_program(params: Tensors, buffers: Tensors, *inputs: Tensor) -> Tensor:
-        # A module that writes into its buffers needs one set of them per batch.
-        updates = inputs[0].shape[0]
-        copies = tree.map(lambda buffer: buffer.expand(updates, *buffer.shape), buffers)
-        return vmap(fakes_of, in_dims=(None, 0, *[0] * len(inputs)))(params, copies, *inputs)
-
-    @program
-    def critic_program(
-        critic: Player, real: Tensor, condition: Tensor | None, mix: Tensor, fake: Tensor
-    ) -> tuple[Player, CriticInfo]:
-        state, info = algorithm.critic_update(
-            _state_of(critic=critic), real, condition, None, mix, fake
-        )
-        return _handed_back(state.critic, critic), info
-
-    @program
-    def generator_program(
-        own: GANState, critic: tuple[Tensors, Tensors], *inputs: Tensor | None
-    ) -> tuple[GANState, GeneratorInfo]:
-        state, info = algorithm.generator_update(own._replace(critic=Player(*critic, {})), *inputs)
-        return _handed_back(state._replace(critic=own.critic), own), info
-
-    def _handed_back(new: Any, old: Any) -> Any:
-        """Within a program: the new values, in the old ones' memory if that was donated."""
-        if not donate:
-            return new
-        targets, values = tree.leaves(old), tree.leaves(new)
-        places = set(map(_place, targets))
-        # A leaf that has become another one is read before it is written.
-        kept = [value.clone() if _place(value) in places else value for value in values]
-        for target, value, held in zip(targets, values, kept, strict=True):
-            if value is not target:
-                target.copy_(held)
-        return ()
-
-    together: bool | None = None
-
-    def draw(state: GANState, latents: Tensor, conditions: Tensor | None) -> Tensor:
-        nonlocal together
-        weights = state.generator[:2]
-        inputs = (latents,) if conditions is None else (latents, conditions)
-        if together is None:
-            # Not all that layers do has a rule for batches of batches: torch's spectral norm, say.
-            try:
-                all_batches_program.prepare(*weights, *inputs)
-            except RuntimeError:
-                together = False
-            else:
-                together = True
-        if together:
-            fakes: Tensor = all_batches_program(*weights, *inputs)
-            return fakes
-        batches = zip(*inputs, strict=True)
-        return torch.stack([one_batch_program(*weights, *batch) for batch in batches])
-
-    def critic_update(
-        state: GANState,
-        real: Tensor,
-        condition: Tensor | None,
-        latent: Tensor,
-        mix: Tensor,
-        fake: Tensor,
-    ) -> tuple[GANState, CriticInfo]:
-        critic, info = critic_program(state.critic, real, condition, mix, fake)
-        return state if donate else state._replace(critic=critic), info
-
-    def generator_update(state: GANState, *inputs: Tensor | None) -> tuple[GANState, GeneratorInfo]:
-        own = state._replace(critic=_NOBODY)
-        new, info = generator_program(own, tuple(state.critic[:2]), *inputs)
-        return state if donate else new._replace(critic=state.critic), info
-
-    play = algorithm.play(critic_update, generator_update, draw)
-    replayed = Replayed(play)
-
-    def writers_runs() -> int:
-        return critic_program.runs + generator_program.runs
+def _round(
+    algorithm: Algorithm,
+    critic_update: Callable[..., tuple[GANState, CriticInfo]],
+    generator_update: Callable[..., tuple[GANState, GeneratorInfo]],
+    all_fakes: Callable[..., Tensor],
+) -> StepFunction:
+    """The algorithm's round with compiled parts."""
 
     def step(state: GANState, batch: Batch, noise: Noise) -> tuple[GANState, GANInfo]:
-        if peek_interpreter_stack() is not None:  # compiled code knows nothing of it
+        return game.step(
+            algorithm.parts,
+            state,
+            batch,
+            noise,
+            update_critic=critic_update,
+            update_generator=generator_update,
+            all_fakes=all_fakes,
+        )
+
+    return step
+
+
+class CompiledStep:
+    """`step` of a compiled algorithm.
+
+    The methods `_trace_…` run only while a program is traced; the others run in every round. All
+    take trees of tensors, so that an input of the algorithm's functions may be any tree.
+    """
+
+    def __init__(
+        self, algorithm: Algorithm, backend: Backend, donate: bool, cuda_graph: bool
+    ) -> None:
+        self._algorithm, self._donate, self._cuda_graph = algorithm, donate, cuda_graph
+        self._fakes_program = Program(self._trace_fakes, backend, "fakes")
+        self._all_fakes_program = Program(self._trace_all_fakes, backend, "all_fakes")
+        self._critic_program = Program(self._trace_critic, backend, "critic_update")
+        self._generator_program = Program(self._trace_generator, backend, "generator_update")
+        self._vmap_takes_generator: bool | None = None
+        self._round_of_parts = _round(
+            algorithm, self._critic_update, self._generator_update, self._all_fakes
+        )
+        self._graphed = CUDAGraphedStep(self._in_place_round, host_tensors=self._host_tensors)
+
+    def __call__(self, state: GANState, batch: Batch, noise: Noise) -> tuple[GANState, GANInfo]:
+        """One round."""
+        # Compiled code does not see the batch and gradient levels of torch.func.
+        if _torch.peek_interpreter_stack() is not None:
             raise ValueError(
                 "a compiled step cannot be called within vmap, grad and the like: gradients flow "
                 "through algorithm.step, and fgan.compile(fgan.population(algorithm)) is the "
                 "compiled step of a population"
             )
-        if not donate:
-            return play(state, batch, noise)
+        if not self._donate:
+            return self._round_of_parts(state, batch, noise)
         device = state.round.device
-        graphed = cuda_graph and device.type == "cuda"
-        with torch.cuda.device(device) if graphed else nullcontext():
-            return donated_round(state, batch, noise, graphed)
+        if not (self._cuda_graph and device.type == "cuda"):
+            return self._donated_round(self._in_place_round, state, batch, noise)
+        with torch.cuda.device(device):
+            info = self._graphed.replay_if_same_state(state, batch, noise)
+            if info is None:
+                return self._donated_round(self._graphed, state, batch, noise)
+            donated = donate_state(state, checked=True)
+            self._graphed.expect_state(donated)
+            return donated, info
 
-    def donated_round(
-        state: GANState, batch: Batch, noise: Noise, graphed: bool
+    def _donated_round(
+        self, step: StepFunction, state: GANState, batch: Batch, noise: Noise
     ) -> tuple[GANState, GANInfo]:
-        if graphed and (info := replayed.again(state, batch, noise)) is not None:
-            claimed = _claimed(state, checked=True)
-            replayed.remember(claimed)
-            return claimed, info
-        runs, claimed = writers_runs(), _claimed(state)
+        writes, donated = self._writes_started(), donate_state(state)
         try:
-            return (replayed if graphed else play)(claimed, batch, noise)
+            return step(donated, batch, noise)
         except BaseException:
-            if writers_runs() == runs:  # a refused round leaves the state alone
-                _give_back(state)
+            if self._writes_started() == writes:  # nothing has been overwritten
+                undo_donation(state)
             raise
 
-    return algorithm._replace(step=step)
+    def _in_place_round(
+        self, state: GANState, batch: Batch, noise: Noise
+    ) -> tuple[GANState, GANInfo]:
+        if not self._algorithm.parts.simultaneous:
+            return self._round_of_parts(state, batch, noise)
+        # The generator's update comes first and overwrites the count of rounds, and the critic's
+        # update still reads the old count.
+        old = state._replace(round=state.round.clone())
+        new, info = self._round_of_parts(old, batch, noise)
+        state.round.copy_(new.round)
+        return new._replace(round=state.round), info
 
+    def _writes_started(self) -> int:
+        return self._critic_program.started + self._generator_program.started
 
-_NOBODY = Player({}, {}, {})
-
-
-def _state_of(generator: tuple[Tensors, Tensors] = ({}, {}), critic: Player = _NOBODY) -> GANState:
-    """A state with just the parts that a program reads, so that it takes and copies no others."""
-    nothing: Any = {}
-    return GANState(Player(*generator, {}), critic, nothing, nothing)
-
-
-def _place(tensor: Tensor) -> int:
-    """Something that tells memory apart, also where there is none yet."""
-    return tensor.untyped_storage()._cdata
-
-
-class _Spent(Tensor):
-    """What a donated leaf turns into: every use of it says what happened."""
-
-    @classmethod
-    def __torch_function__(cls, *unused: Any, **also_unused: Any) -> Any:
-        raise RuntimeError(
-            "this state was donated to a compiled step, which overwrote it: go on with the state "
-            "that the step returned, or use fgan.compile(algorithm, donate=False)"
+    def _host_tensors(self) -> list[Tensor]:
+        programs = (
+            self._fakes_program,
+            self._all_fakes_program,
+            self._critic_program,
+            self._generator_program,
         )
+        return [tensor for program in programs for tensor in program.host_tensors]
 
+    # --- the parts of a round ---------------------------------------------------------------------
 
-def _claimed(state: GANState, checked: bool = False) -> GANState:
-    """The same memory under new names; the old names raise from now on.
+    def _all_fakes(self, state: GANState, *inputs: Any) -> Tensor:
+        """The fakes of all critic updates; the inputs' leading axis counts the updates."""
+        weights = state.generator[:2]
+        if self._vmap_takes_generator is None:
+            # torch's spectral norm, for one, has an operation that vmap has no rule for.
+            try:
+                self._all_fakes_program.prepare(*weights, *inputs)
+            except RuntimeError:
+                self._vmap_takes_generator = False
+            else:
+                self._vmap_takes_generator = True
+        if self._vmap_takes_generator:
+            fakes: Tensor = self._all_fakes_program(*weights, *inputs)
+            return fakes
+        batches = [_at(inputs, i) for i in range(_length(inputs))]
+        return torch.stack([self._fakes_program(*weights, *batch) for batch in batches])
 
-    checked: whether the leaves are known to have memory of their own each.
-    """
-    leaves, structure = tree.flatten(state)
-    # Spans, though interleaved leaves need not meet: to tell takes more than a round has to spare.
-    spans = [] if checked else sorted(_span(leaf) for leaf in leaves if leaf.numel())
-    meet = any(end > begin for (_, end), (begin, _) in pairwise(spans))
-    if meet or (not checked and any(map(_is_shared, leaves))):
-        raise ValueError(
-            "two leaves of this state, or two numbers of a leaf, share their memory, and a donated "
-            "state is written into: donate a copy (fgan.tree.clone), or use "
-            "fgan.compile(algorithm, donate=False)"
+    def _critic_update(
+        self,
+        state: GANState,
+        real: Any,
+        condition: Any,
+        latent: Any,
+        mix: Any,
+        fake: Any,
+        *extra: Any,
+    ) -> tuple[GANState, CriticInfo]:
+        # The fakes are there, so the latents are no input of the program.
+        critic, info = self._critic_program(
+            state.critic, state.round, real, condition, mix, fake, *extra
         )
-    claimed: GANState = tree.unflatten([leaf.detach() for leaf in leaves], structure)
-    for leaf in leaves:
-        leaf.__class__ = _Spent
-    return claimed
+        return state if self._donate else state._replace(critic=critic), info
+
+    def _generator_update(self, state: GANState, *inputs: Any) -> tuple[GANState, GeneratorInfo]:
+        # The generator's update reads the critic's weights and not its optimiser's state.
+        own = state._replace(critic=_NO_PLAYER)
+        new, info = self._generator_program(own, tuple(state.critic[:2]), *inputs)
+        return state if self._donate else new._replace(critic=state.critic), info
+
+    # --- what the programs are traced from --------------------------------------------------------
+
+    def _trace_fakes(self, params: Params, buffers: Params, *inputs: Any) -> Tensor:
+        nothing: Any = {}  # no input of the program
+        state = GANState(PlayerState(params, buffers, {}), _NO_PLAYER, nothing, nothing)
+        return self._algorithm.fakes(state, *inputs)
+
+    def _trace_all_fakes(self, params: Params, buffers: Params, *inputs: Any) -> Tensor:
+        # A module that writes into its buffers needs one set of buffers per batch.
+        updates = _length(inputs)
+        copies = tree.map(lambda buffer: buffer.expand(updates, *buffer.shape), buffers)
+        axes = [None if each is None else 0 for each in inputs]
+        return vmap(self._trace_fakes, in_dims=(None, 0, *axes))(params, copies, *inputs)
+
+    def _trace_critic(
+        self,
+        critic: PlayerState,
+        rounds: Tensor,
+        real: Any,
+        condition: Any,
+        mix: Any,
+        fake: Any,
+        *extra: Any,
+    ) -> tuple[Any, CriticInfo]:
+        before = GANState(_NO_PLAYER, critic, {}, rounds)
+        state, info = self._algorithm.critic_update(
+            before, real, condition, None, mix, fake, *extra
+        )
+        return self._result(state.critic, critic), info
+
+    def _trace_generator(
+        self, own: GANState, critic: tuple[Params, Params], *inputs: Any
+    ) -> tuple[Any, GeneratorInfo]:
+        state, info = self._algorithm.generator_update(
+            own._replace(critic=PlayerState(*critic, {})), *inputs
+        )
+        return self._result(state._replace(critic=own.critic), own), info
+
+    def _result(self, new: Any, old: Any) -> Any:
+        """What a program returns: the new values, or nothing where it writes them in place."""
+        if not self._donate:
+            return new
+        write_in_place(new, old)
+        return ()
 
 
-def _span(leaf: Tensor) -> tuple[int, int]:
-    """Where a leaf begins in memory, and where it ends."""
-    begin, size = leaf.data_ptr(), leaf.nbytes
-    if not leaf.is_contiguous():
-        size = leaf.element_size() * (1 + sum(step * last for step, last in _axes(leaf)))
-    return begin, begin + size
+_NO_PLAYER = PlayerState({}, {}, {})
 
 
-def _is_shared(leaf: Tensor) -> bool:
-    """Whether two numbers of a leaf share memory, as where `expand` has one stand for several."""
-    if leaf.is_contiguous():
-        return False
-    extent = 0
-    for step, last in sorted(_axes(leaf)):
-        if step <= extent:
-            return True
-        extent += step * last
-    return False
+def _length(inputs: Any) -> int:
+    """The size of the leading axis."""
+    length: int = next(leaf for leaf in tree.leaves(inputs) if leaf is not None).shape[0]
+    return length
 
 
-def _axes(leaf: Tensor) -> list[tuple[int, int]]:
-    """The stride and the last index of each axis that has more than one."""
-    sizes = zip(leaf.stride(), leaf.shape, strict=True)
-    return [(step, size - 1) for step, size in sizes if size > 1]
-
-
-def _give_back(state: GANState) -> None:
-    """Undo a claim: the old names are good again."""
-    for leaf in tree.leaves(state):
-        leaf.__class__ = Tensor
+def _at(inputs: Any, i: int) -> Any:
+    """Entry i along the leading axis of every leaf."""
+    return tree.map(lambda leaf: None if leaf is None else leaf[i], inputs)

@@ -1,8 +1,8 @@
-"""A round recorded once as a CUDA graph, and replayed over the same memory from then on.
+"""A round captured once as a CUDA graph, and replayed over the same memory from then on.
 
 A small network's round is hundreds of kernels of a few microseconds each, and Python cannot launch
-them that fast. A recorded round is one launch. What makes it possible is donation: the new state is
-where the old one was, so the recording's addresses stay right.
+kernels that fast. A captured round is one launch. Donation makes the capture possible: the new
+state lies where the old one was, so the captured addresses stay valid.
 """
 
 from __future__ import annotations
@@ -16,107 +16,132 @@ import torch
 from torch import Tensor
 
 from fgan import tree
-from fgan.compiler.tracing import ambient, leaves, signature
+from fgan.compiler import _torch
+from fgan.compiler.tracing import autocast_dtypes, leaves, signature
 from fgan.types import Batch, GANInfo, GANState, Noise
 
 Round = Callable[[GANState, Batch, Noise], tuple[GANState, GANInfo]]
-Record = Callable[[Callable[[], GANInfo]], tuple[Callable[[], Any], GANInfo]]
-"""Takes down what a function does without doing it: how to do it, and what it will fill."""
+Capture = Callable[[Callable[[], GANInfo]], tuple[Callable[[], Any], GANInfo]]
+"""Captures a function without running it: (the replay, the info that a replay fills)."""
 
 
-class Recording(NamedTuple):
-    """A round, ready to be played again."""
+class CapturedRound(NamedTuple):
+    """A CUDA graph of a round, and the memory that it reads and writes."""
 
     state: GANState
-    """Kept, so that nothing else comes to live at the addresses that are written to."""
+    """Held so that nobody else is given the addresses that a replay writes to."""
     inputs: list[Tensor]
-    """Where the replay reads batch and noise."""
+    """The memory from which a replay reads batch and noise."""
     info: GANInfo
-    """Where the replay leaves its figures."""
-    play: Callable[[], Any]
+    """The memory into which a replay writes its info."""
+    replay: Callable[[], Any]
+    host_values: list[int]
+    """The versions of the tensors in host memory, whose values the graph holds."""
 
 
-def cuda_graph(function: Callable[[], GANInfo]) -> tuple[Callable[[], Any], GANInfo]:
-    """Record the kernels that `function` launches on the current device."""
-    graph, stream = torch.cuda.CUDAGraph(), _stream(torch.cuda.current_device())
-    # Another thread may go on fetching data meanwhile.
+def capture_cuda_graph(function: Callable[[], GANInfo]) -> tuple[Callable[[], Any], GANInfo]:
+    """Capture the kernels that `function` launches on the current device."""
+    graph, stream = torch.cuda.CUDAGraph(), _capture_stream(torch.cuda.current_device())
+    # With "thread_local", another thread may go on to fetch data meanwhile.
     with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
         info = function()
     return graph.replay, info
 
 
 @cache
-def _stream(device: int) -> torch.cuda.Stream:  # pragma: no cover (needs a GPU)
-    """A device's one stream to record on: cuBLAS keeps a workspace of 32 MiB for each stream."""
+def _capture_stream(device: int) -> torch.cuda.Stream:  # pragma: no cover (needs a GPU)
+    """One stream for all captures of a device: cuBLAS keeps a workspace of 32 MiB per stream."""
     return torch.cuda.Stream(device)
 
 
-class Replayed:
-    """A round that updates its state in place, recorded at its second call with the same memory.
+class CUDAGraphedStep:
+    """A round that updates its state in place, captured at its second call with the same memory.
 
-    The first call plays the round as it is, since that compiles it, and a compiler cannot be
-    recorded. One recording is kept for each shape of batch and noise and each autocast, those of
-    the last state.
+    The first call runs the round as it is: that call compiles, and a compiler cannot be captured.
+    One CUDA graph is kept for each signature of batch and noise and each autocast, all for the
+    state of the last call.
+
+    host_tensors: the CPU tensors beside the inputs that the round reads. A CUDA graph holds the
+        values that they had at the capture, so the round is captured again after one was written to
+        in place.
     """
 
-    def __init__(self, play: Round, record: Record = cuda_graph) -> None:
-        self._play, self._record = play, record
-        self._recordings: dict[Any, Recording | None] = {}
-        self._leaves: list[Tensor] = []
-        self._places: list[int] = []
+    def __init__(
+        self,
+        step: Round,
+        capture: Capture = capture_cuda_graph,
+        host_tensors: Callable[[], list[Tensor]] = list,
+    ) -> None:
+        self._step, self._capture_function, self._host_tensors = step, capture, host_tensors
+        self._captured: dict[Any, CapturedRound | None] = {}
+        self._state_leaves: list[Tensor] = []
+        self._state_addresses: list[int] = []
 
     def __call__(self, state: GANState, batch: Batch, noise: Noise) -> tuple[GANState, GANInfo]:
-        """The state, updated, and figures of their own memory."""
-        self.remember(state)
+        """The state, updated, and an info in memory of its own."""
+        self.expect_state(state)
         inputs, shapes = signature((batch, noise))
-        kind = shapes, ambient()
-        if kind not in self._recordings:
-            _, made = self._play(state, *_copied(batch, noise))
-            self._recordings[kind] = None
-            return state, made
-        recording = self._recordings[kind]
-        if recording is None:
-            own = _copied(batch, noise)
-            play, info = self._record(lambda: self._play(state, *own)[1])
-            recording = Recording(state, signature(own)[0], info, play)
-            self._recordings[kind] = recording
-        return state, _replay(recording, inputs)
+        key = shapes, autocast_dtypes()
+        if key not in self._captured:
+            _, info = self._step(state, *_copy(batch, noise))
+            self._captured[key] = None
+            return state, info
+        captured = self._valid(key)
+        if captured is None:
+            captured = self._captured[key] = self._capture(state, batch, noise)
+        return state, _replay(captured, inputs)
 
-    def again(self, state: GANState, batch: Batch, noise: Noise) -> GANInfo | None:
-        """The figures of a round launched at once; None where more has to be done before.
+    def replay_if_same_state(self, state: GANState, batch: Batch, noise: Noise) -> GANInfo | None:
+        """Launch a captured round at once, and return its info; None if there is none to launch.
 
-        At once means that the state is the very one that was remembered last, so that nothing has
-        to be checked before the device begins, and the host does its work meanwhile.
+        The state has to consist of the very tensors that `expect_state` was last told of. Then
+        nothing is left to check, and the device works while the host goes on.
         """
-        given = leaves(state)
-        if len(given) != len(self._leaves) or not all(map(is_, given, self._leaves)):
+        tensors = leaves(state)
+        if len(tensors) != len(self._state_leaves):
             return None
-        if [leaf.data_ptr() for leaf in given] != self._places:
+        if not all(map(is_, tensors, self._state_leaves)):
+            return None
+        if [leaf.data_ptr() for leaf in tensors] != self._state_addresses:
             return None
         inputs, shapes = signature((batch, noise))
-        recording = self._recordings.get((shapes, ambient()))
-        return None if recording is None else _replay(recording, inputs)
+        captured = self._valid((shapes, autocast_dtypes()))
+        return None if captured is None else _replay(captured, inputs)
 
-    def remember(self, state: GANState) -> None:
-        """What the next round is to go on with; recordings of other memory go."""
-        self._leaves = leaves(state)
-        places = [leaf.data_ptr() for leaf in self._leaves]
-        if places != self._places:
-            self._recordings, self._places = {}, places
+    def expect_state(self, state: GANState) -> None:
+        """Say with which state the next round goes on; CUDA graphs over other memory are freed."""
+        self._state_leaves = leaves(state)
+        addresses = [leaf.data_ptr() for leaf in self._state_leaves]
+        if addresses != self._state_addresses:
+            self._captured, self._state_addresses = {}, addresses
+
+    def _valid(self, key: Any) -> CapturedRound | None:
+        captured = self._captured.get(key)
+        if captured is None or captured.host_values != self._host_values():
+            return None
+        return captured
+
+    def _host_values(self) -> list[int]:
+        return [_torch.version(tensor) for tensor in self._host_tensors()]
+
+    def _capture(self, state: GANState, batch: Batch, noise: Noise) -> CapturedRound:
+        own = _copy(batch, noise)
+        replay, info = self._capture_function(lambda: self._step(state, *own)[1])
+        return CapturedRound(state, signature(own)[0], info, replay, self._host_values())
 
 
-def _replay(recording: Recording, inputs: list[Tensor]) -> GANInfo:
-    """Launch the round, and give its figures memory of their own."""
-    made: GANInfo = tree.map(torch.empty_like, recording.info)
-    with torch.no_grad():  # one launch for all inputs, and one for all figures
-        torch._foreach_copy_(recording.inputs, inputs)
-        recording.play()
-        torch._foreach_copy_(list(made), list(recording.info))
-    return made
+def _replay(captured: CapturedRound, inputs: list[Tensor]) -> GANInfo:
+    """Launch the round, and return its info in new memory."""
+    info: GANInfo = tree.map(torch.empty_like, captured.info)
+    with torch.no_grad():  # one launch copies all inputs, and one all of the info
+        _torch.foreach_copy_(captured.inputs, inputs)
+        captured.replay()
+        _torch.foreach_copy_(leaves(info), leaves(captured.info))
+    return info
 
 
-def _copied(batch: Batch, noise: Noise) -> tuple[Batch, Noise]:
-    copied: tuple[Batch, Noise] = tree.map(
+def _copy(batch: Batch, noise: Noise) -> tuple[Batch, Noise]:
+    copies: tuple[Batch, Noise] = tree.map(
         lambda leaf: None if leaf is None else leaf.detach().clone(), (batch, noise)
     )
-    return copied
+    return copies

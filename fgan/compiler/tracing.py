@@ -1,4 +1,4 @@
-"""Programs: pure functions, traced by running them once without data, and compiled.
+"""Programs: pure functions that are traced by one run without data, and compiled.
 
 The tracer sees what a function does, not how its Python is written: `grad` and `vmap` are gone by
 then, and what is left is one straight line of tensor operations, the second derivatives among them.
@@ -6,174 +6,203 @@ then, and what is left is one straight line of tensor operations, the second der
 """
 
 from collections.abc import Callable, Sequence
-from functools import cache
-from typing import Any
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.fx import GraphModule
-from torch.fx.experimental.proxy_tensor import make_fx
+from torch.fx import GraphModule, Node
 
 from fgan import tree
+from fgan.compiler import _torch
 
-Lowered = Callable[..., Sequence[Tensor]]
-Backend = Callable[[GraphModule, list[Tensor]], Lowered]
-"""Makes a callable out of a traced graph and inputs like those it will be called with."""
+CompiledFunction = Callable[..., Sequence[Tensor]]
+Backend = Callable[[GraphModule, list[Tensor]], CompiledFunction]
+"""Compiles a traced graph, with the help of example inputs."""
+
+
+class Compiled(NamedTuple):
+    """A program for one signature of its inputs."""
+
+    function: CompiledFunction
+    structure: Any
+    """How the results nest."""
+    closed_over: list[Tensor]
+    """Tensors that the traced function reads beside its inputs, passed at every call."""
 
 
 class Program:
     """A function of trees of tensors, compiled once per `signature` of its inputs and autocast.
 
-    Whatever else the function reads must never change. Python runs only while a new signature is
-    traced, so branches on values are errors, and gradients do not flow through the result.
+    The function may read other tensors, such as hyper-parameters: the program reads their values
+    anew at every call. All else that it reads must never change, since Python runs only while a new
+    signature is traced. Branches on values are errors, and no gradient flows through the result.
+
+    name: what a log calls the program.
     """
 
-    def __init__(self, function: Callable[..., Any], backend: Backend) -> None:
+    def __init__(self, function: Callable[..., Any], backend: Backend, name: str = "") -> None:
         self._function, self._backend = function, backend
-        self._compiled: dict[Any, tuple[Lowered, Any]] = {}
-        self.runs = 0
-        """How often it has begun to run."""
+        self._name = name or function.__name__
+        self._compiled: dict[Any, Compiled] = {}
+        self.started = 0
+        """How many calls have begun to run the compiled code."""
+        self.host_tensors: list[Tensor] = []
+        """The closed-over tensors on the CPU: a CUDA graph does not read them again."""
 
     def __call__(self, *inputs: Any) -> Any:
-        (lowered, structure), tensors = self.prepare(*inputs)
-        self.runs += 1
+        compiled, tensors = self.prepare(*inputs)
+        self.started += 1
         with torch.no_grad():
-            return tree.unflatten(lowered(*tensors), structure)
+            results = compiled.function(*tensors, *compiled.closed_over)
+        return tree.unflatten(results, compiled.structure)
 
-    def prepare(self, *inputs: Any) -> tuple[tuple[Lowered, Any], list[Tensor]]:
-        """All but running it: the code, how its results nest, and the tensors it takes."""
+    def prepare(self, *inputs: Any) -> tuple[Compiled, list[Tensor]]:
+        """Compile for these inputs if that has not been done; the program and the tensors."""
         tensors, key = signature(inputs)
-        key = key, ambient()
+        key = key, autocast_dtypes()
         if key not in self._compiled:
             self._compiled[key] = self._compile(inputs, tensors)
         return self._compiled[key], tensors
 
-    def _compile(self, inputs: Any, tensors: list[Tensor]) -> tuple[Lowered, Any]:
-        # Objects of their own: were one tensor to be two inputs, it would be taken to be so always.
+    def _compile(self, inputs: Any, tensors: list[Tensor]) -> Compiled:
+        # New tensor objects: if two inputs were one object, the compiler would make one input of
+        # them, for all later calls too.
         examples = [tensor.detach() for tensor in tensors]
         structure: Any = None
 
         def flat(*traced: Tensor) -> list[Any]:
             nonlocal structure
             values = iter(traced)
-            given = tree.map(lambda leaf: None if leaf is None else next(values), inputs)
-            made, structure = tree.flatten(self._function(*given))
-            return made
+            arguments = tree.map(lambda leaf: None if leaf is None else next(values), inputs)
+            results, structure = tree.flatten(self._function(*arguments))
+            return results
 
         with torch.no_grad():
-            graph = make_fx(flat, tracing_mode="fake", _allow_non_fake_inputs=True)(*examples)
-            return self._backend(graph, examples), structure
+            graph = trace(flat, *examples)
+            graph.meta["program"] = self._name
+            refuse_randomness(graph, self._name)
+            closed_over = lift_closed_over(graph)
+            self.host_tensors += [each for each in closed_over if each.device.type == "cpu"]
+            examples += [tensor.detach() for tensor in closed_over]
+            return Compiled(self._backend(graph, examples), structure, closed_over)
 
 
-def ambient() -> tuple[torch.dtype | None, ...]:
-    """What autocast would have traced functions compute in, where the caller has switched it on."""
+def trace(function: Callable[..., Any], *examples: Tensor) -> GraphModule:
+    """The graph of what a function of tensors does."""
+    graph: GraphModule = _torch.make_fx(function, tracing_mode="fake", _allow_non_fake_inputs=True)(
+        *examples
+    )
+    return graph
+
+
+def lift_closed_over(module: GraphModule) -> list[Tensor]:
+    """Make inputs of the tensors that the graph holds, after its own inputs; in order.
+
+    The tracer writes down a tensor that a function closes over as an attribute of the graph, and
+    the compiler takes the value of an attribute for a constant. A tensor literal stays an
+    attribute: nobody else holds it.
+    """
+    graph = module.graph
+    lifted: dict[str, Node] = {}
+    tensors: list[Tensor] = []
+    first = next(node for node in graph.nodes if node.op != "placeholder")
+    for node in graph.find_nodes(op="get_attr"):
+        value = attrgetter(node.target)(module)
+        if not isinstance(value, Tensor) or _is_literal(node):
+            continue
+        if node.target not in lifted:
+            with graph.inserting_before(first):
+                placeholder = graph.placeholder(f"closed_over_{len(tensors)}")
+            placeholder.meta |= node.meta
+            lifted[node.target] = placeholder
+            tensors.append(value)
+        node.replace_all_uses_with(lifted[node.target])
+        if node is first:
+            first = node.next
+        graph.erase_node(node)
+    module.recompile()
+    return tensors
+
+
+def _is_literal(node: Node) -> bool:
+    """Whether a tensor was made of Python numbers while the function was traced."""
+    literal = torch.ops.aten.lift_fresh_copy.default
+    return all(user.target is literal for user in node.users)
+
+
+def refuse_randomness(module: GraphModule, name: str) -> None:
+    """Raise ValueError if a graph draws from a global random number generator."""
+    for node in module.graph.nodes:
+        if _is_random(node):
+            raise ValueError(
+                f"{name} calls {node.target}: a network or an objective draws from a global random "
+                "number generator, and a pure round cannot. Draw the random numbers outside of the "
+                "round, and feed them in as data"
+            )
+
+
+def _is_random(node: Node) -> bool:
+    op = node.target
+    if not isinstance(op, _torch.OpOverload):
+        return False
+    if torch.Tag.nondeterministic_seeded not in op.tags:
+        return False
+    # Fused attention has the tag, and is random only with dropout.
+    for i, argument in enumerate(_torch.schema(op).arguments):
+        if argument.name == "dropout_p":
+            value = node.args[i] if i < len(node.args) else argument.default_value
+            return bool(node.kwargs.get(argument.name, value))
+    return True
+
+
+def autocast_dtypes() -> tuple[torch.dtype | None, ...]:
+    """The dtypes of autocast where the caller has switched it on: traced functions would use it."""
     return tuple(
-        torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
-        for kind in ("cpu", "cuda")
+        torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+        for device in ("cpu", "cuda")
     )
 
 
 def signature(inputs: Any) -> tuple[list[Tensor], Any]:
     """The tensors, and how they nest beside the shape, strides, dtype and device of each.
 
-    The tensors come in the order of `tree.leaves`, at a fraction of its time: a round of a small
-    network has none to lose.
+    The tensors come in the order of `tree.leaves`. This function takes a fraction of the time of
+    `tree.leaves`, and it runs in every round.
     """
     tensors: list[Tensor] = []
     key: list[Any] = []
-    _sign(inputs, tensors, key)
+    _append_signature(inputs, tensors, key)
     return tensors, tuple(key)
 
 
-def _sign(node: Any, tensors: list[Tensor], key: list[Any]) -> None:
+def _append_signature(node: Any, tensors: list[Tensor], key: list[Any]) -> None:
     if isinstance(node, Tensor):
         tensors.append(node)
         key += (node.shape, node.stride(), node.dtype, node.device)
     elif node is None:
         key.append(None)
     else:
-        parts, structure = _opened(node)
+        children, structure = _children(node)
         key += (type(node), structure)
-        for part in parts:
-            _sign(part, tensors, key)
+        for child in children:
+            _append_signature(child, tensors, key)
 
 
 def leaves(node: Any) -> list[Tensor]:
-    """The tensors in the order of `tree.leaves`, at a fraction of its time."""
+    """The tensors in the order of `tree.leaves`, in a fraction of its time."""
     if isinstance(node, Tensor):
         return [node]
-    return [] if node is None else [leaf for part in _opened(node)[0] for leaf in leaves(part)]
+    return [] if node is None else [leaf for each in _children(node)[0] for leaf in leaves(each)]
 
 
-def _opened(node: Any) -> tuple[Sequence[Any], Any]:
+def _children(node: Any) -> tuple[Sequence[Any], Any]:
+    """What a container holds, and what identifies its structure."""
     if isinstance(node, dict):
         return list(node.values()), tuple(node)
     if isinstance(node, tuple | list):
         return node, len(node)
-    parts, structure = tree.flatten(node)  # a container that somebody has registered with torch
-    if any(part is node for part in parts):
-        raise TypeError(f"a compiled step takes tensors, and it was given {node!r}")
-    return parts, structure
-
-
-def inductor(graph: GraphModule, inputs: list[Tensor]) -> Lowered:
-    """Have torch.compile's own compiler generate code, and keep it in that compiler's cache."""
-    from torch._inductor import standalone_compile  # the whole compiler, seconds of it
-
-    from fgan.compiler.passes import Rewrite
-    from fgan.compiler.passes.moves import read_first
-    from fgan.compiler.passes.views import loosen_views
-
-    loosen_views(graph.graph)
-    graph.recompile()
-    kinds = {tensor.device.type for tensor in inputs}
-    options, last = {}, [read_first]
-    if kinds == {"cpu"}:
-        from fgan.compiler.passes.biases import part_biases
-        from fgan.compiler.passes.narrow import turn_narrow
-        from fgan.compiler.passes.onednn import by_onednn, is_faster
-
-        options = _for_cpu()
-        last += [by_onednn] * is_faster() + [part_biases, turn_narrow]
-    elif "cuda" in kinds:
-        # Kernels that do not wait for each other in one launch: a small network's have so little to
-        # do that the launches take most of a round.
-        options = {"combo_kernels": True}
-    options["joint_custom_pre_pass"] = Rewrite()
-    options["post_grad_custom_post_pass"] = Rewrite(*last)
-    return standalone_compile(
-        graph,
-        list(inputs),
-        dynamic_shapes="from_example_inputs",
-        options={"config_patches": options},
-    )
-
-
-def _for_cpu() -> dict[str, Any]:
-    """The compiler's options for a program on the CPU, and the C library's."""
-    keep_freed_memory()
-    return {
-        # The kernels of a program in one C++ file, not in one each: the headers are most of what
-        # the C++ compiler reads.
-        "cpp_wrapper": True,
-        "cpp_wrapper_build_separate": True,
-        # The processor knows its vector instructions. To try them takes seconds.
-        "cpp.vec_isa_ok": True,
-    }
-
-
-@cache
-def keep_freed_memory() -> None:
-    """Have the C library keep what a round frees for the next round.
-
-    glibc gives large freed blocks back to the kernel, which clears them page by page when they are
-    taken again: some ten thousand page faults a round, a tenth of its time. What counts as large is
-    the largest block freed so far, up to 32 MiB (mallopt(3), M_MMAP_THRESHOLD), so one of nearly
-    that size is taken and freed.
-    """
-    torch.empty(2**25 - 2**16, dtype=torch.uint8, device="cpu")
-
-
-def interpreter(graph: GraphModule, inputs: list[Tensor]) -> Lowered:
-    """Run the traced graph as it is: the semantics of a compiled round at no compile time."""
-    return graph
+    children, structure = tree.flatten(node)  # a container registered with torch's pytree
+    if any(child is node for child in children):
+        raise TypeError(f"a compiled step takes tensors, and its inputs hold {node!r}")
+    return children, structure

@@ -37,8 +37,8 @@ def play(step, algorithm, conditional=False, sizes=(4, 4, 4)):
     """Rounds of the given batch sizes; every state and info."""
     state, path = algorithm.init(), []
     for index, size in enumerate(sizes):
-        given = make_round(algorithm, (2,), conditional, index=index, size=size)
-        state, info = step(state, *given)
+        inputs = make_round(algorithm, (2,), conditional, index=index, size=size)
+        state, info = step(state, *inputs)
         path.append((state, info))
     return path
 
@@ -78,7 +78,7 @@ def test_another_batch_size_compiles_at_most_once_more():
 
 def test_new_values_of_tensors_do_not_compile_again():
     """Neither the round's count, nor a rate that follows a schedule, is baked into the graph."""
-    schedule = fgan.optim.linear_schedule(0.1, 0.0, 4)
+    schedule = fgan.optim.linear(0.1, 0.0, 4)
     algorithm = game(RECIPES["gan_minimax"], n_critic=1, critic_optimizer=fgan.sgd(schedule))
     backend = Counting()
     compiled = torch.compile(algorithm.step, fullgraph=True, backend=backend)
@@ -113,5 +113,5 @@ def test_a_generator_with_spectral_norm_compiles():
     generator, critic = pair()
     spectral_norm(generator.first)
     algorithm = fgan.gan(generator, critic, n_critic=2)
-    given = algorithm.init(), *make_round(algorithm)
-    assert_close(donating(algorithm, donate=False).step(*given), algorithm.step(*given))
+    inputs = algorithm.init(), *make_round(algorithm)
+    assert_close(donating(algorithm, donate=False).step(*inputs), algorithm.step(*inputs))

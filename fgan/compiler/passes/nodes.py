@@ -1,22 +1,21 @@
-"""What the passes over traced graphs share."""
+"""What the passes share: questions about nodes of a graph, and new nodes."""
 
 import operator
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
-from torch._inductor.custom_graph_pass import get_hash_for_files
-from torch._ops import OpOverload
 from torch.fx import Graph, Node, map_arg
+
+from fgan.compiler import _torch
 
 aten = torch.ops.aten
 
-RESHAPING = {aten.view.default, aten._unsafe_view.default, aten.reshape.default}
+RESHAPING = {aten.view.default, _torch.unsafe_view, aten.reshape.default}
 
 
 def call(graph: Graph, target: Callable[..., Any], *args: Any) -> Node:
-    """A new node where the graph inserts, with what it would give for the tensors at hand."""
+    """A new node at the graph's insertion point, with its fake value."""
     node = graph.call_function(target, args)
     node.meta["val"] = target(*map_arg(args, lambda argument: argument.meta["val"]))
     return node
@@ -34,7 +33,10 @@ def fill_value(node: Node) -> Any:
 
 
 def hashable(argument: Any) -> Any:
-    """Something to compare arguments by, in which 1, 1.0 and True are three things, as 0 and -0."""
+    """A key to compare arguments by. The numbers 1, 1.0 and True differ in it, as do 0.0 and -0.0.
+
+    Python's own equality takes these numbers for equal, and an operator does not.
+    """
     if isinstance(argument, list | tuple):
         return tuple(hashable(part) for part in argument)
     if isinstance(argument, dict):
@@ -42,48 +44,47 @@ def hashable(argument: Any) -> Any:
     return type(argument), repr(argument) if isinstance(argument, float) else argument
 
 
-def store(node: Node) -> None:
-    """Have the compiler store this value, in the order of its axes, for whoever reads it."""
-    node.meta["inductor_realize_to_strides"] = True
+def realize(node: Node) -> None:
+    """Have Inductor store this value in memory, in the order of its axes."""
+    node.meta[_torch.REALIZE] = True
 
 
-def goes_out(node: Node) -> bool:
-    """Whether the caller gets this value, or a view of it.
+def is_returned(node: Node) -> bool:
+    """Whether the graph returns this value, or a view of it.
 
-    Then it has to keep its own memory: one value under two names, or an input under another, would
-    be written to twice by a donated round.
+    Such a value has to keep memory of its own: a donated round would write twice to memory that two
+    outputs share, or an input and an output.
     """
     return any(
-        user.op == "output" or (is_view(user) and user.args[0] is node and goes_out(user))
+        user.op == "output" or (is_view(user) and user.args[0] is node and is_returned(user))
         for user in node.users
     )
 
 
 def is_view(node: Node) -> bool:
-    """Whether this lies in the memory of its first argument."""
-    if isinstance(target := node.target, OpOverload):
-        return any(result.alias_info is not None for result in target._schema.returns)
-    return target is operator.getitem
+    """Whether the value lies in the memory of the node's first argument."""
+    if isinstance(op := node.target, _torch.OpOverload):
+        return any(result.alias_info is not None for result in _torch.schema(op).returns)
+    return op is operator.getitem
 
 
-def untransposed(node: Any) -> Any:
-    """The matrix that this is the transposed one of; None if it is none."""
-    turned = node.target is aten.permute.default and node.args[1] == [1, 0]
-    return node.args[0] if turned or node.target is aten.t.default else None
+def transpose_source(node: Any) -> Any:
+    """The matrix whose transpose this node is; None if it is no transpose."""
+    is_transpose = node.target is aten.permute.default and node.args[1] == [1, 0]
+    return node.args[0] if is_transpose or node.target is aten.t.default else None
 
 
-def product_of(node: Any) -> Node | None:
-    """The product that this is, behind an even number of transpositions, if only this reads it."""
-    turned = False
+def sole_matmul(node: Any) -> Node | None:
+    """The matmul behind an even number of transposes, if only this node reads it; else None."""
+    odd = False
     while isinstance(node, Node) and len(node.users) == 1:
         if node.target is aten.mm.default:
-            return None if turned else node
-        node, turned = untransposed(node), not turned
+            return None if odd else node
+        node, odd = transpose_source(node), not odd
     return None
 
 
-def written_in() -> bytes:
-    """A hash of the files that the passes are written in, to cache compiled graphs under."""
-    files = sorted(Path(__file__).parent.glob("*.py"))
-    digest: bytes = get_hash_for_files(tuple(str(file) for file in files))
-    return digest
+def kind(node: Node) -> tuple[torch.Size, torch.dtype, torch.device]:
+    """Shape, dtype and device of a node's value."""
+    value = node.meta["val"]
+    return value.shape, value.dtype, value.device

@@ -1,20 +1,20 @@
-"""First layers of interpolates come from those of real and fake; every value stays, in float64."""
+"""First layers at interpolated samples come from those at real and fake ones, in float64."""
 
 import pytest
 import torch
+from graphs import matmuls, numbers, rewritten, traced
 from helpers import assert_close
 from torch import addmm, cat
-from tracing import numbers, products, rewritten, traced
 
 import fgan
-from fgan.compiler.passes.interpolates import mix_layers
-from fgan.compiler.passes.repeats import share_repeats
+from fgan.compiler.passes.cse import eliminate_common_subexpressions
+from fgan.compiler.passes.linear_of_interpolation import reuse_linear_of_interpolation
 from fgan.models import mlp_critic, mlp_generator
 from fgan.models.layers import one_hot
 from fgan.penalties import interpolate
 
 LABELS = torch.tensor([0, 2, 1, 2])
-GIVEN = (
+INPUTS = (
     *(numbers(4, 6), numbers(4, 6).exp(), numbers(4).abs() % 1),
     *(numbers(6, 3), numbers(3), LABELS),
 )
@@ -29,7 +29,7 @@ def labelled(x, c, w):
     return cat([x, one_hot(c, 3, x.dtype)], 1) @ cat([w, w[:3]])
 
 
-MIXED = {
+REUSED = {
     "product": lambda x, y, e, w, b, c: (cat([x, y]) @ w, interpolate(x, y, e) @ w),
     "with a bias": lambda x, y, e, w, b, c: (
         addmm(b, cat([x, y]), w),
@@ -54,22 +54,22 @@ MIXED = {
 }
 
 
-def both_ways(function, *inputs):
+def before_and_after(function, *inputs):
     """The traced function before and after."""
     return traced(function, *inputs), rewritten(
-        function, *inputs, passes=(share_repeats, mix_layers)
+        function, *inputs, passes=(eliminate_common_subexpressions, reuse_linear_of_interpolation)
     )
 
 
-@pytest.mark.parametrize("name", list(MIXED))
-def test_a_product_of_interpolates_is_not_made(name):
-    """The one of real and fake samples is mixed instead."""
-    before, after = both_ways(MIXED[name], *GIVEN)
-    assert (products(before), products(after)) == (2, 1)
-    assert_close(after(*GIVEN), MIXED[name](*GIVEN), atol=1e-12)
+@pytest.mark.parametrize("name", list(REUSED))
+def test_a_matmul_of_interpolated_rows_is_removed(name):
+    """The results at real and fake samples are interpolated instead."""
+    before, after = before_and_after(REUSED[name], *INPUTS)
+    assert (matmuls(before), matmuls(after)) == (2, 1)
+    assert_close(after(*INPUTS), REUSED[name](*INPUTS), atol=1e-12)
 
 
-MADE = {
+KEPT = {
     "other matrix": lambda x, y, e, w, b, c: (cat([x, y]) @ w, interpolate(x, y, e) @ (2 * w)),
     "other bias": lambda x, y, e, w, b, c: (
         addmm(b, cat([x, y]), w),
@@ -127,18 +127,18 @@ MADE = {
 }
 
 
-@pytest.mark.parametrize("name", list(MADE))
-def test_other_products_are_made(name):
-    """What lies elsewhere, or is mixed otherwise, is no mixture of what was made."""
-    before, after = both_ways(MADE[name], *GIVEN)
-    assert (products(before), products(after)) == (2, 2)
-    assert_close(after(*GIVEN), MADE[name](*GIVEN), atol=1e-12)
+@pytest.mark.parametrize("name", list(KEPT))
+def test_other_matmuls_stay(name):
+    """Rows that are no interpolation, sample by sample, of the rows of an earlier matmul."""
+    before, after = before_and_after(KEPT[name], *INPUTS)
+    assert (matmuls(before), matmuls(after)) == (2, 2)
+    assert_close(after(*INPUTS), KEPT[name](*INPUTS), atol=1e-12)
 
 
 @pytest.mark.parametrize("recipe", [fgan.wgan_gp, fgan.wgan_div])
 @pytest.mark.parametrize("classes", [None, 3])
-def test_a_penalty_needs_no_first_layer_of_its_own(recipe, classes):
-    """A perceptron's update makes one product less, and is the update."""
+def test_a_penalty_runs_no_first_layer(recipe, classes):
+    """A perceptron's update has one matmul less, and equals the update."""
     generator = mlp_generator((1, 2, 3), 3, classes, hidden=(4,), norm="none").double()
     critic = mlp_critic((1, 2, 3), classes, hidden=(5, 4)).double()
     options = {} if recipe is fgan.wgan_gp else {"sample_at": "interpolate"}
@@ -148,8 +148,10 @@ def test_a_penalty_needs_no_first_layer_of_its_own(recipe, classes):
     def update(state, real, latent, mix, *condition):
         return algorithm.critic_update(state, real, *(condition or [None]), latent, mix)
 
-    given = algorithm.init(seed=0), numbers(4, 1, 2, 3), numbers(4, 3), GIVEN[2], *condition
-    before = rewritten(update, *given, passes=(share_repeats,))
-    after = rewritten(update, *given, passes=(share_repeats, mix_layers))
-    assert products(before) - products(after) == 1
-    assert_close(after(*given), update(*given), atol=1e-12)
+    inputs = algorithm.init(seed=0), numbers(4, 1, 2, 3), numbers(4, 3), INPUTS[2], *condition
+    before = rewritten(update, *inputs, passes=(eliminate_common_subexpressions,))
+    after = rewritten(
+        update, *inputs, passes=(eliminate_common_subexpressions, reuse_linear_of_interpolation)
+    )
+    assert matmuls(before) - matmuls(after) == 1
+    assert_close(after(*inputs), update(*inputs), atol=1e-12)

@@ -1,15 +1,13 @@
-"""Matrix products that a compiled program hands to oneDNN are the products they were."""
-
-import shutil
+"""Matmuls that a compiled program computes by oneDNN keep their values."""
 
 import pytest
 import torch
+from graphs import aten, count, needs_cpp_compiler, rewritten, whole_numbers
 from torch.fx.experimental.proxy_tensor import make_fx
-from tracing import aten, count, rewritten
 
-from fgan.compiler.passes import Rewrite
-from fgan.compiler.passes.onednn import by_onednn
-from fgan.compiler.tracing import Program, inductor
+from fgan.compiler.backends import inductor
+from fgan.compiler.passes.onednn_linear import matmul_to_onednn_linear
+from fgan.compiler.tracing import Program
 
 LINEAR = torch.ops.fgan.linear.default
 
@@ -18,14 +16,8 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def numbers(*shape):
-    """Small whole numbers, the same for the same shape: float32 holds their products' sums."""
-    generator = torch.Generator().manual_seed(sum(shape))
-    return torch.randint(-4, 5, shape, generator=generator).float()
-
-
-A, B, C = numbers(520, 40), numbers(40, 510), numbers(520, 510)
-OURS = {
+A, B, C = whole_numbers(520, 40), whole_numbers(40, 510), whole_numbers(520, 510)
+REPLACED = {
     "rows by rows": lambda a, b, c: a @ b,
     "rows by columns": lambda a, b, c: c @ b.t(),
     "columns by rows": lambda a, b, c: a.t() @ c,
@@ -38,7 +30,7 @@ OURS = {
     "of a part of all rows": lambda a, b, c: a @ b[:, 1:500],
     "of one row for all": lambda a, b, c: a @ b[:1].expand(40, 510),
 }
-THEIRS = {
+KEPT = {
     "a column": lambda a, b, c: a @ b[:, :1],
     "a row": lambda a, b, c: a[:1] @ b,
     "a small one": lambda a, b, c: a[:64] @ b,
@@ -48,60 +40,60 @@ THEIRS = {
 }
 
 
-def handed_over(function):
+def rewritten_by_pass(function):
     """The traced function after the pass."""
-    return rewritten(function, A, B, C, passes=[Rewrite(by_onednn)])
+    return rewritten(function, A, B, C, passes=[matmul_to_onednn_linear])
 
 
-@pytest.mark.parametrize("name", list(OURS))
-def test_a_product_is_handed_over(name):
-    """One product of ours instead of one of torch's, and its value in float64."""
-    traced = handed_over(OURS[name])
+@pytest.mark.parametrize("name", list(REPLACED))
+def test_a_large_matmul_is_replaced(name):
+    """One call of fgan::linear instead of a matmul, and the value that float64 gives."""
+    traced = rewritten_by_pass(REPLACED[name])
     assert count(traced, LINEAR) == 1
     assert count(traced, aten.mm.default, aten.addmm.default) == 0
-    expected = OURS[name](A.double(), B.double(), C.double())
+    expected = REPLACED[name](A.double(), B.double(), C.double())
     assert torch.equal(traced(A, B, C).double(), expected)
 
 
-@pytest.mark.parametrize("name", list(THEIRS))
-def test_other_products_stay(name):
-    """Small products, those with vectors, scaled ones and other types are torch's own."""
-    traced = handed_over(THEIRS[name])
+@pytest.mark.parametrize("name", list(KEPT))
+def test_other_matmuls_stay(name):
+    """Small ones, matrix-vector products, scaled ones and other dtypes."""
+    traced = rewritten_by_pass(KEPT[name])
     assert count(traced, LINEAR) == 0
-    assert torch.equal(traced(A, B, C), THEIRS[name](A, B, C))
+    assert torch.equal(traced(A, B, C), KEPT[name](A, B, C))
 
 
-def test_a_product_has_the_shape_it_says():
-    """What the compiler is told of a product, without data, is what running it gives."""
+def test_the_fake_kernel_gives_the_shape():
+    """What the compiler is told about the result agrees with the result."""
     torch.library.opcheck(torch.ops.fgan.linear, (A, B.t(), C[0]), test_utils="test_faketensor")
 
 
 @pytest.mark.parametrize(
-    ("name", "handed"), [("AMD EPYC", True), ("Intel Xeon", False), (None, True)]
+    ("name", "runs"), [("AMD EPYC", True), ("Intel Xeon", False), (None, True)]
 )
-def test_intels_own_library_is_left_its_products(monkeypatch, name, handed):
-    """Programs go through the pass on processors of other makers, and of unknown ones."""
+def test_intel_processors_keep_mkl(monkeypatch, name, runs):
+    """The pass runs on processors of other makers, and of unknown ones."""
     capabilities = {} if name is None else {"cpu_name": name}
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
     monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: True)
     monkeypatch.setattr("torch._inductor.standalone_compile", lambda *_, options, **__: options)
     options = inductor(make_fx(torch.mm)(A, B), [A, B])
     passes, _ = options["config_patches"]["post_grad_custom_post_pass"].uuid()
-    assert ("by_onednn" in passes) is handed
+    assert ("onednn_linear" in passes) is runs
 
 
-@pytest.mark.skipif(not shutil.which("c++") and not shutil.which("g++"), reason="no C++ compiler")
-def test_compiled_products_are_the_products(monkeypatch):
+@needs_cpp_compiler
+def test_compiled_matmuls_have_the_same_values(monkeypatch):
     """All of them in one compiled program, with operands in every order of memory."""
-    monkeypatch.setattr("fgan.compiler.passes.onednn.is_faster", lambda: True)
+    monkeypatch.setattr("fgan.compiler.passes.onednn_linear.is_faster", lambda: True)
 
-    def every(a, b, c):
-        # Of computed operands too: the compiler is free to choose how those lie in memory.
+    def all_of_them(a, b, c):
+        # Computed operands too: the compiler chooses their layout in memory.
         operands = [(a, b, c), (a * 2, b + 1, -c)]
-        return [function(*given) for given in operands for function in OURS.values()]
+        return [function(*each) for each in operands for function in REPLACED.values()]
 
-    expected = every(A.double(), B.double(), C.double())
-    program = Program(every, inductor)
+    expected = all_of_them(A.double(), B.double(), C.double())
+    program = Program(all_of_them, inductor)
     for _ in range(2):
         for got, value in zip(program(A, B, C), expected, strict=True):
             assert torch.equal(got.double(), value)

@@ -1,14 +1,14 @@
-"""Views become reshapes, but for those that somebody writes into."""
+"""Views become reshapes, except those that an operation writes into."""
 
 import pytest
 import torch
+from graphs import aten, count, numbers
 from torch.fx.experimental.proxy_tensor import make_fx
-from tracing import aten, count, numbers
 
-from fgan.compiler.passes.views import loosen_views
+from fgan.compiler.passes.view_to_reshape import view_to_reshape
 
 X = numbers(4, 6)
-LOOSE = {
+READ = {
     "read": lambda x: x.view(24) + 1,
     "copied from": lambda x: torch.zeros_like(x).view(24).clone().copy_(x.view(24)),
     "written beside": lambda x: (x.view(24) * 2).add_(1),
@@ -22,23 +22,23 @@ WRITTEN = {
 }
 
 
-def loosened(function):
+def views_and_reshapes(function):
     """(views, reshapes) of the traced function after the pass."""
     graph = make_fx(function, tracing_mode="fake")(X)
-    loosen_views(graph.graph)
+    view_to_reshape(graph.graph)
     graph.graph.lint()
     return count(graph, aten.view.default), count(graph, aten.reshape.default)
 
 
-@pytest.mark.parametrize("name", list(LOOSE))
+@pytest.mark.parametrize("name", list(READ))
 def test_what_is_read_may_be_a_copy(name):
-    """No view is left of which nothing is written to."""
-    views, reshapes = loosened(LOOSE[name])
+    """A view that is only read becomes a reshape."""
+    views, reshapes = views_and_reshapes(READ[name])
     assert views == 0
     assert reshapes > 0
 
 
 @pytest.mark.parametrize("name", list(WRITTEN))
 def test_what_is_written_to_stays_a_view(name):
-    """A copy would take the ink."""
-    assert loosened(WRITTEN[name]) == (1, 0)
+    """The write would go to a copy, and be lost."""
+    assert views_and_reshapes(WRITTEN[name]) == (1, 0)

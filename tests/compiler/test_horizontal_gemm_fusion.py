@@ -1,34 +1,34 @@
-"""Products that meet one matrix are made together where a device is idle; every value stays."""
+"""Matmuls with one matrix, and sums of matmuls, are fused where a GPU is idle; values stay."""
 
 import pytest
 import torch
-from helpers import assert_close
-from torch import nn
-from tracing import (
+from graphs import (
     CRITICS,
     aten,
     count,
     critic_update,
+    matmuls,
     numbers,
     perceptron,
-    products,
     rewritten,
     traced,
 )
+from helpers import assert_close
+from torch import nn
 
 import fgan
-from fgan.compiler.passes import products as passes
+from fgan.compiler.passes import occupancy
 
 
 @pytest.fixture
 def gpu(monkeypatch):
     """As on an H100, with its 132 multiprocessors."""
-    monkeypatch.setattr(passes, "processors", lambda device: 132)
+    monkeypatch.setattr(occupancy, "multiprocessors", lambda device: 132)
 
 
 X, Y, W, V = numbers(4, 3), numbers(5, 3), numbers(3, 3), numbers(3, 2)
 
-JOINED = {
+FUSED = {
     "rows": (lambda x, y, w, v: (x @ w).sum() + (y @ w).tanh().sum(), 1),
     "three": (lambda x, y, w, v: (x @ w).sum() + (y @ w).sum() * (2 * x @ w).sum(), 1),
     "with a bias": (
@@ -50,31 +50,31 @@ JOINED = {
 }
 
 
-@pytest.mark.parametrize("name", list(JOINED))
-def test_products_are_joined(name, gpu):
-    """There are as many as said, and the value is what it was."""
-    function, left = JOINED[name]
+@pytest.mark.parametrize("name", list(FUSED))
+def test_matmuls_are_fused(name, gpu):
+    """The expected number is left, and the value is the same."""
+    function, left = FUSED[name]
     module = rewritten(function, X, Y, W, V)
-    assert products(module) == left
+    assert matmuls(module) == left
     torch.testing.assert_close(module(X, Y, W, V), function(X, Y, W, V), atol=1e-12, rtol=1e-12)
 
 
-@pytest.mark.parametrize("turned", [False, True])
-def test_rows_are_put_below_each_other_once(turned, gpu):
+@pytest.mark.parametrize("reverse", [False, True])
+def test_rows_are_concatenated_once(reverse, gpu):
     """For the next matrix and for the weight's gradient, in whatever order the terms come."""
 
     def function(x, y, w, v):
         terms = x.t() @ x.sin(), y.t() @ y.exp()
-        one, other = terms[::-1] if turned else terms
+        one, other = terms[::-1] if reverse else terms
         return (x @ w).sum() + (y @ w).sum() + (one + other) * 2
 
     module = rewritten(function, X, Y, W, V)
-    assert products(module) == 2
-    assert count(module, aten.cat.default) == 2  # slopes and signals
+    assert matmuls(module) == 2
+    assert count(module, aten.cat.default) == 2  # gradients and activations
     torch.testing.assert_close(module(X, Y, W, V), function(X, Y, W, V), atol=1e-12, rtol=1e-12)
 
 
-APART = {
+KEPT = {
     "one after the other": lambda x, y, w, v: ((x @ w) @ w).sum(),
     "other biases": lambda x, y, w, v: (
         torch.addmm(w[0], x, w).tanh().sum() + torch.addmm(w[1], y, w).sum()
@@ -93,54 +93,54 @@ APART = {
 }
 
 
-@pytest.mark.parametrize("name", list(APART))
-def test_other_products_stay(name, gpu):
-    """And outputs do not become parts of one tensor, which a donated round would write to twice."""
-    before, after = (make(APART[name], X, Y, W, V) for make in (traced, rewritten))
-    assert products(after) == products(before)
-    got, expected = after(X, Y, W, V), APART[name](X, Y, W, V)
+@pytest.mark.parametrize("name", list(KEPT))
+def test_other_matmuls_stay(name, gpu):
+    """Outputs do not become views of one tensor, which a donated round would write to twice."""
+    before, after = (build(KEPT[name], X, Y, W, V) for build in (traced, rewritten))
+    assert matmuls(after) == matmuls(before)
+    got, expected = after(X, Y, W, V), KEPT[name](X, Y, W, V)
     torch.testing.assert_close(got, expected, atol=1e-12, rtol=1e-12)
 
 
-def test_a_device_at_work_gets_no_joined_products(monkeypatch):
-    """What fills one processor is not joined on it, though two would take both."""
+def test_a_busy_device_gets_no_fused_matmuls(monkeypatch):
+    """Two matmuls that fill one multiprocessor are fused only where there are two of them."""
     wide, x, y = numbers(3, 128), numbers(64, 3), numbers(65, 3)
 
     def function(x, y, w):
         return (x @ w).sum() + (y @ w).sum()
 
     for processors, left in [(1, 2), (2, 1)]:
-        monkeypatch.setattr(passes, "processors", lambda device, n=processors: n)
-        assert products(rewritten(function, x, y, wide)) == left
+        monkeypatch.setattr(occupancy, "multiprocessors", lambda device, n=processors: n)
+        assert matmuls(rewritten(function, x, y, wide)) == left
 
 
-def test_a_processor_that_makes_one_product_at_a_time_gets_none():
-    """On the CPU nothing is joined: a copy would be all that is won."""
-    assert passes.processors(torch.device("cpu")) == 0
-    for function, _ in JOINED.values():
-        before, after = (make(function, X, Y, W, V) for make in (traced, rewritten))
+def test_the_cpu_gets_no_fused_matmuls():
+    """On the CPU nothing is concatenated: the copy would cost what the fusion saves."""
+    assert occupancy.multiprocessors(torch.device("cpu")) == 0
+    for function, _ in FUSED.values():
+        before, after = (build(function, X, Y, W, V) for build in (traced, rewritten))
         assert count(after, aten.cat.default) == count(before, aten.cat.default) == 0
 
 
 @pytest.mark.parametrize("recipe", [fgan.wgan_gp, fgan.wgan_div, fgan.wgan, fgan.gan])
 @pytest.mark.parametrize("name", list(CRITICS))
-def test_an_update_is_the_update(name, recipe, gpu):
+def test_a_rewritten_update_equals_the_update(name, recipe, gpu):
     """Parameters and figures, whatever the layers."""
-    update, given = critic_update(recipe, *CRITICS[name])
-    assert_close(rewritten(update, *given)(*given), update(*given), atol=1e-12)
+    update, inputs = critic_update(recipe, *CRITICS[name])
+    assert_close(rewritten(update, *inputs)(*inputs), update(*inputs), atol=1e-12)
 
 
-def test_a_gradient_penalty_takes_four_products_a_layer(gpu):
-    """Forward at all points, back from all, the tangent, the weight: four, where seven are written.
+def test_a_gradient_penalty_takes_four_matmuls_a_layer(gpu):
+    """Forward at all points, backward from all, the tangent, the weight: four instead of seven.
 
-    And each layer's slopes are put below each other once, for the layer before and for the weight.
+    Each layer's gradients are concatenated once, for the layer before and for the weight.
     """
 
-    def made(hidden):
-        update, given = critic_update(fgan.wgan_gp, perceptron(*[nn.LeakyReLU()] * hidden), (3,))
-        module = rewritten(update, *given)
-        return products(module), count(module, aten.cat.default)
+    def counts(hidden):
+        update, inputs = critic_update(fgan.wgan_gp, perceptron(*[nn.LeakyReLU()] * hidden), (3,))
+        module = rewritten(update, *inputs)
+        return matmuls(module), count(module, aten.cat.default)
 
-    (two, stacked), (three, more) = made(2), made(3)
+    (two, stacked), (three, more) = counts(2), counts(3)
     assert three - two == 4
-    assert more - stacked == 3  # signals, slopes, and the tangents beside the signals
+    assert more - stacked == 3  # activations, gradients, and the tangents beside the activations

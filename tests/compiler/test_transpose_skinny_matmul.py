@@ -1,33 +1,24 @@
-"""Products with few columns are computed as their transposes, and are what they were."""
-
-import shutil
+"""Matmuls of few columns are computed as their transposes, with the same values."""
 
 import pytest
 import torch
-from tracing import aten, rewritten
+from graphs import aten, needs_cpp_compiler, rewritten, whole_numbers
 
-from fgan.compiler.passes import Rewrite
-from fgan.compiler.passes.narrow import turn_narrow
-from fgan.compiler.tracing import Program, inductor
+from fgan.compiler.backends import inductor
+from fgan.compiler.passes.transpose_skinny_matmul import transpose_skinny_matmul
+from fgan.compiler.tracing import Program
 
-
-def numbers(*shape):
-    """Small whole numbers, the same for the same shape: float32 holds their products' sums."""
-    generator = torch.Generator().manual_seed(sum(shape))
-    return torch.randint(-4, 5, shape, generator=generator).float()
-
-
-A, B, C = numbers(300, 200), numbers(200, 40), numbers(300, 40)
-X, Y = numbers(40, 30, 30), numbers(40, 30, 50)
+A, B, C = whole_numbers(300, 200), whole_numbers(200, 40), whole_numbers(300, 40)
+X, Y = whole_numbers(40, 30, 30), whole_numbers(40, 30, 50)
 INPUTS = A, B, C, X, Y
-TURNED = {
+TRANSPOSED = {
     "two columns": lambda a, b, c, x, y: a @ b[:, :2],
     "by a transposed matrix": lambda a, b, c, x, y: a @ b.t()[:15].t(),
     "of a transposed matrix": lambda a, b, c, x, y: a.t() @ c[:, 3:6],
     "three columns for each": lambda a, b, c, x, y: torch.bmm(x, y[..., :3]),
     "of transposed matrices": lambda a, b, c, x, y: torch.bmm(y.mT, x.mT[..., :5]),
 }
-STAYING = {
+KEPT = {
     "many columns": lambda a, b, c, x, y: a @ b,
     "a vector": lambda a, b, c, x, y: a @ b[:, :1],
     "few rows as well": lambda a, b, c, x, y: a.reshape(15, -1) @ y.reshape(4000, -1)[:, :2],
@@ -42,32 +33,32 @@ STAYING = {
 }
 
 
-def products(function):
-    """The shapes of the products of the traced function after the pass, which changes no value."""
-    module = rewritten(function, *INPUTS, passes=[Rewrite(turn_narrow)])
+def matmul_shapes(function):
+    """The shapes of the matmuls of the traced function after the pass, which changes no value."""
+    module = rewritten(function, *INPUTS, passes=[transpose_skinny_matmul])
     torch.testing.assert_close(module(*INPUTS), function(*INPUTS), atol=0, rtol=0)
     kinds = aten.mm.default, aten.bmm.default
     return [node.meta["val"].shape for node in module.graph.nodes if node.target in kinds]
 
 
-@pytest.mark.parametrize("name", list(TURNED))
-def test_a_narrow_product_is_turned(name):
-    """One product, whose rows are the columns, and the same value."""
-    shape = TURNED[name](*INPUTS).mT.shape
-    assert products(TURNED[name]) == [shape]
+@pytest.mark.parametrize("name", list(TRANSPOSED))
+def test_a_skinny_matmul_is_transposed(name):
+    """One matmul, of the transposed shape, and the same value."""
+    shape = TRANSPOSED[name](*INPUTS).mT.shape
+    assert matmul_shapes(TRANSPOSED[name]) == [shape]
 
 
-@pytest.mark.parametrize("name", list(STAYING))
-def test_other_products_stay(name):
-    """Wide ones, vectors, and what is too small to matter."""
-    shape = STAYING[name](*INPUTS).shape
-    assert products(STAYING[name]) == [shape]
+@pytest.mark.parametrize("name", list(KEPT))
+def test_other_matmuls_stay(name):
+    """Wide ones, matrix-vector products, and small ones."""
+    shape = KEPT[name](*INPUTS).shape
+    assert matmul_shapes(KEPT[name]) == [shape]
 
 
-@pytest.mark.skipif(not shutil.which("c++") and not shutil.which("g++"), reason="no C++ compiler")
-def test_compiled_products_are_the_products():
+@needs_cpp_compiler
+def test_compiled_matmuls_have_the_same_values():
     """All of them in one compiled program."""
-    functions = [*TURNED.values(), *STAYING.values()]
+    functions = [*TRANSPOSED.values(), *KEPT.values()]
 
     def all_of_them(*inputs):
         return tuple(function(*inputs) for function in functions)
