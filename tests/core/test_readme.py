@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from test_architecture import FLOOR_OF
 
 import fgan
 from fgan import losses, penalties
@@ -93,10 +94,24 @@ def test_the_table_of_recipes_is_the_registry():
         assert f"n_critic {recipe.n_critic}" in defaults
 
 
+def test_the_layout_is_that_of_the_package():
+    """CONTRIBUTING.md has every module and package, on the floor where imports are checked."""
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    drawn = {
+        name.strip("/"): int(floor)
+        for floor, names in re.findall(r"^\| (\d) \| (.*?) \|", text, re.MULTILINE)
+        for name in re.findall(r"`(\w+/?)`", names)
+    }
+    there = {path.stem for path in (ROOT / "fgan").glob("[!_]*") if path.suffix in ("", ".py")}
+    assert drawn == {name: FLOOR_OF[name] for name in there}
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_links_lead_somewhere(page):
-    """Those to files of the repository."""
+    """Links to files of the repository, and files that are named from its root."""
     path = ROOT / page
+    for name in re.findall(r"`((?:fgan|tests|bench|examples)/[\w/]+\.\w+)`", path.read_text()):
+        assert (ROOT / name).exists(), f"{page} names {name}"
     for link in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", path.read_text()):
         if "://" not in link:
             assert (path.parent / link).exists(), f"{page} has a link to {link}"
