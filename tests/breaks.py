@@ -202,11 +202,11 @@ BREAKS = {
         "if autocast is None: output = functional_call(copies[True]", "network",
     ),
     "autocast ignored": Break(
-        "make_functional.apply", "if autocast is None:", "if True:", "network",
+        "make_functional.apply", "if autocast is None:", "if True:", "autocast",
     ),
     "convolutions under vmap without autocast": Break(
         "AutocastUnderVmap.__torch_function__", "if func in _CONVOLUTIONS and", "if False and",
-        "network",
+        "autocast",
     ),
     "tagged operations taken for draws": Break(
         "_DrawingOperations.__torch_dispatch__", "if not all(map(torch.equal, before, after)):",
