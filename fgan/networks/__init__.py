@@ -9,7 +9,7 @@ from fgan.networks.per_sample import (
     is_per_sample,
     mixing_layers,
 )
-from fgan.networks.randomness import check_deterministic, find_randomness
+from fgan.networks.randomness import check_deterministic, find_randomness, is_transformed
 
 __all__ = [
     "ALTERNATIVES",
@@ -19,6 +19,7 @@ __all__ = [
     "check_deterministic",
     "find_randomness",
     "is_per_sample",
+    "is_transformed",
     "make_functional",
     "mixing_layers",
     "parameters_and_buffers",

@@ -37,7 +37,7 @@ def check_deterministic(generator: nn.Module, critic: nn.Module, latent_dim: int
     trace or a function transform, and for parameters on the meta device.
     """
     parameters = [*generator.parameters(), *critic.parameters()]
-    if _is_transformed() or any(parameter.is_meta for parameter in parameters):
+    if is_transformed() or any(parameter.is_meta for parameter in parameters):
         return
     latent = torch.linspace(-1, 1, _SIZE * latent_dim).reshape(_SIZE, latent_dim)
     latent = latent.to(parameters[0])
@@ -47,15 +47,15 @@ def check_deterministic(generator: nn.Module, critic: nn.Module, latent_dim: int
         _check_network("critic", critic, samples, classes)
 
 
-def find_randomness(function: Callable[[], Any], devices: Sequence[torch.device] = ()) -> str:
+def find_randomness(function: Callable[[], Any]) -> str:
     """What `function()` draws random numbers with, or "" if it draws none.
 
     The answer is the name of an operation of torch, Python's `random`, or `numpy.random`. It is a
-    general statement if two calls only give different tensors. `devices` are the devices besides
-    the CPU whose global generators are watched. All global generators are restored.
+    general statement if two calls only give different tensors. All global generators are restored.
 
     Raises the error of `function`, unless `function` has drawn a number before.
     """
+    devices = _accelerators()
     with _restored(devices):
         outputs = []
         for _ in range(2):
@@ -78,7 +78,6 @@ def find_randomness(function: Callable[[], Any], devices: Sequence[torch.device]
 def _check_network(role: str, module: nn.Module, x: Tensor, classes: Any) -> Tensor | None:
     """Check one network; return the first output that its inputs allow, or None without one."""
     network = make_functional(module)
-    devices = {p.device for p in module.parameters() if p.device.type != "cpu"}
     result: Tensor | None = None
     fits = False
     for conditions in _conditions(module, x, classes):
@@ -86,7 +85,7 @@ def _check_network(role: str, module: nn.Module, x: Tensor, classes: Any) -> Ten
             break
         run = _Run(network.apply, (network.params, network.buffers, x, *conditions))
         try:
-            source = find_randomness(run, sorted(devices, key=str))
+            source = find_randomness(run)
         except Exception:  # these inputs do not fit this network
             continue
         if source:
@@ -153,6 +152,18 @@ class _DrawingOperations(TorchDispatchMode):
         return result
 
 
+def _accelerators() -> list[torch.device]:
+    """The devices besides the CPU, if this process uses any."""
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    if accelerator is None:
+        return []
+    module = torch.get_device_module(accelerator)
+    # Looking at a generator would initialise a GPU that is not used.
+    if not getattr(module, "is_initialized", lambda: True)():
+        return []
+    return [torch.device(accelerator.type, index) for index in range(module.device_count())]
+
+
 def _torch_states(devices: Sequence[torch.device]) -> list[Tensor]:
     others = [torch.get_device_module(device).get_rng_state(device) for device in devices]
     return [torch.get_rng_state(), *others]
@@ -182,22 +193,27 @@ def _restored(devices: Sequence[torch.device]) -> Iterator[None]:
 
 
 def _agree(first: Any, second: Any) -> bool:
-    """Whether two outputs agree to the rounding of sums in another order, as on a GPU."""
+    """Whether two outputs agree up to rounding: a GPU may add numbers in another order."""
+    if not tree.same_structure(first, second):
+        return False
     pairs = zip(tree.leaves(first), tree.leaves(second), strict=True)
     return all(_close(a, b) for a, b in pairs if isinstance(a, Tensor) and isinstance(b, Tensor))
 
 
 def _close(first: Tensor, second: Tensor) -> bool:
-    if first.shape != second.shape:
-        return False
-    if not first.is_floating_point():
+    if first.shape != second.shape or not first.is_floating_point():
         return torch.equal(first, second)
-    rtol = max(1e-4, 16 * torch.finfo(first.dtype).eps)
-    return torch.allclose(first, second, rtol=rtol, atol=1e-6, equal_nan=True)
+    finite = second[second.isfinite()].abs()
+    scale = float(finite.max()) if finite.numel() else 0.0
+    tolerance = 1e-6 + scale * max(1e-4, 16 * torch.finfo(first.dtype).eps)
+    return torch.allclose(first, second, rtol=0.0, atol=tolerance, equal_nan=True)
 
 
-def _is_transformed() -> bool:
-    """Whether this code runs within a trace, or within `vmap` or `grad`."""
+def is_transformed() -> bool:
+    """Whether this code runs within a trace or a function transform such as `vmap`.
+
+    Nothing can then be run on the side, without becoming part of the trace or the transform.
+    """
     if torch.compiler.is_compiling() or is_in_torch_dispatch_mode():
         return True
     return functorch.peek_interpreter_stack() is not None

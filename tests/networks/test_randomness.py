@@ -226,3 +226,14 @@ def test_any_function_can_be_searched():
     with pytest.raises(RuntimeError, match="no loss"):
         find_randomness(lambda: failing(False))
     assert "rand" in find_randomness(lambda: failing(True))
+
+
+def test_outputs_of_another_structure_are_found():
+    """A function that returns another number of tensors in its second call has hidden state."""
+    outputs = []
+
+    def growing():
+        outputs.append(torch.ones(1))
+        return list(outputs)
+
+    assert find_randomness(growing).startswith("a generator of its own, or an attribute")
