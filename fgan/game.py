@@ -25,9 +25,22 @@ from torch import Tensor, nn
 from torch.func import grad_and_value
 
 from fgan import checks, tree
-from fgan.networks import make_functional, parameters_and_buffers, reinitialized
+from fgan.networks import (
+    check_deterministic,
+    find_randomness,
+    is_transformed,
+    make_functional,
+    parameters_and_buffers,
+    reinitialized,
+)
 from fgan.networks.functional import Apply
-from fgan.objectives import CriticObjective, Draw, GeneratorObjective, check_objectives
+from fgan.objectives import (
+    CriticObjective,
+    Draw,
+    GeneratorObjective,
+    check_objectives,
+    is_known,
+)
 from fgan.optim import Optimizer
 from fgan.scalars import Scalar, scalar_at
 from fgan.seeds import mix_seed
@@ -449,8 +462,9 @@ def algorithm(
     heads: whether the critic returns (scores, ...), so that `score` takes the first.
     settings: `Settings`; both optimisers are needed, and n_critic is 1 by default.
 
-    Raises ValueError for any of these out of range, and for networks that cannot be pure
-    (`fgan.make_functional`).
+    Raises ValueError for any of these out of range, for networks that cannot be pure
+    (`fgan.make_functional`), and for networks and objectives that draw random numbers; TypeError
+    for a setting that there is not.
     """
     if unknown := settings.keys() - Settings.__annotations__.keys():
         known = ", ".join(Settings.__annotations__)
@@ -473,6 +487,9 @@ def algorithm(
         settings.get("ema_decay"),
     )
     shape = _noise_shape(generator, game, latent_dim, n_critic, settings.get("sample_shape"))
+    check_deterministic(generator, critic, latent_dim)
+    if not (is_known(critic_objective) and is_known(generator_objective)):
+        _check_objectives_deterministic(game, shape, generator, critic)
     return Algorithm(
         init=bind(init, game, generator, critic),
         noise=bind(noise, shape),
@@ -501,6 +518,36 @@ def _noise_shape(
         checks.sample_shape_of(generator, sample_shape, is_needed),
         lambda: next(generator.parameters()),
     )
+
+
+def _check_objectives_deterministic(
+    game: Game, shape: NoiseShape, generator: nn.Module, critic: nn.Module
+) -> None:
+    """Raise ValueError if an objective draws random numbers, seen on a batch of two fakes."""
+    if is_transformed():
+        return
+    state, drawn = init(game, generator, critic), noise(shape, 0, 0, 2)
+    extras = ({n: x[0] for n, x in drawn.extra.get("critic", {}).items()}, drawn.extra)
+    labels = torch.zeros(2, dtype=torch.int64, device=state.round.device)
+    for condition in (None, labels):
+
+        def gradients(condition: Tensor | None = condition) -> Any:
+            fake = fakes(game, state, drawn.critic_latent[0], condition)
+            data = Data(fake, fake, condition, drawn.mix[0], extras[0], state.round)
+            of_critic = critic_gradient(game, state, data)
+            data = Data(fake, None, condition, None, extras[1].get("generator", {}), state.round)
+            return of_critic, generator_gradient(game, state, drawn.generator_latent, data)
+
+        try:
+            found = find_randomness(gradients)
+        except Exception:  # the objective wants another condition or batch: seen at the first round
+            continue
+        if found:
+            raise ValueError(
+                f"an objective draws random numbers ({found}), so a round would not be a pure "
+                "function: declare them (fgan.objectives.Draw) and read them in data.extra"
+            )
+        return
 
 
 def _parts(game: Game, shape: NoiseShape, simultaneous: bool) -> Parts:

@@ -53,6 +53,9 @@ class CriticObjective(NamedTuple):
     """The random tensors that the function reads in `data.extra`."""
     lazy: dict[str, int] = {}  # noqa: RUF012
     """The penalties that are not taken in every round, and their intervals."""
+    calls: tuple[Callable[..., Any], ...] = ()
+    """The losses and penalties that the function calls, where it says so: those of fgan need no
+    check for random numbers."""
 
 
 class GeneratorObjective(NamedTuple):
@@ -64,6 +67,8 @@ class GeneratorObjective(NamedTuple):
     """Whether the function needs data.real [B, ...]."""
     draws: dict[str, Draw] = {}  # noqa: RUF012
     """The random tensors that the function reads in `data.extra`."""
+    calls: tuple[Callable[..., Any], ...] = ()
+    """As `CriticObjective.calls`."""
 
 
 class Penalty(NamedTuple):
@@ -156,7 +161,10 @@ def adversarial(
         return total, buffers, figures | values
 
     lazy = {term.name: term.every for term in penalties if term.every > 1}
-    return CriticObjective(objective, lazy=lazy)
+    calls: list[Callable[..., Any]] = [critic_loss, *(head.loss for head in heads)]
+    for term in penalties:
+        calls += [term.function, *([term.at] if callable(term.at) else [])]
+    return CriticObjective(objective, lazy=lazy, calls=tuple(calls))
 
 
 def adversarial_generator(
@@ -184,7 +192,9 @@ def adversarial_generator(
             figures[f"generator_{head.name}"] = value
         return total, figures
 
-    return GeneratorObjective(objective, uses_real)
+    return GeneratorObjective(
+        objective, uses_real, calls=(generator_loss, *(h.loss for h in heads))
+    )
 
 
 def _both(data: Data) -> tuple[Tensor, Tensor]:
@@ -275,6 +285,17 @@ def _checked(term: Penalty) -> Penalty:
 
 
 _FIGURES = ("critic_loss", "generator_loss", "distance", "penalty", "real_score", "fake_score")
+
+
+def is_known(objective: CriticObjective | GeneratorObjective) -> bool:
+    """Whether all that an objective calls is fgan's own, which draws no random numbers."""
+
+    def module(function: Any) -> str:
+        return str(getattr(getattr(function, "func", function), "__module__", ""))
+
+    return all(
+        module(function).partition(".")[0] == "fgan" for function in objective.calls or (print,)
+    )
 
 
 def check_objectives(critic: object, generator: object) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -257,30 +257,3 @@ class Algorithm(NamedTuple):
         """`fakes(state, latent, condition=None)`: training mode, as the critic's updates see
         them."""
         return self.parts.fakes
-
-
-# TEMPORARY: until the compiler uses fgan.game.step
-Player, Step, Tensors, Weights, Updates = PlayerState, StepFunction, Params, EMA, CriticUpdates
-
-
-def _play(self, critic_update, generator_update, draw=None, check=True):  # type: ignore
-    from fgan import game
-
-    def step(state, batch, noise):  # type: ignore
-        return game.step(
-            self.parts,
-            state,
-            batch,
-            noise,
-            update_critic=lambda s, *a: critic_update(s, *a[:-1]),
-            update_generator=lambda s, *a: generator_update(s, *a[:-1]),
-            all_fakes=draw,
-        )
-
-    return step
-
-
-Algorithm.play = _play  # type: ignore
-
-Seeds = Sequence[Any]
-"""One seed a member of a population; nested for a population of populations."""
