@@ -249,7 +249,8 @@ BREAKS = {
     ),
     # compiled rounds
     "programs cached by shapes alone": Break(
-        "_append_signature", "key += (type(node), structure)", "key += (type(node),)", "donation",
+        "_append_signature", "key += (type(node), structure)", "key += (type(node),)",
+        "compiled_step",
     ),
     "overlapping memory accepted for donation": Break(
         "_check_memory", "any(end > begin for (_, end), (begin, _) in pairwise(ranges))", "False",
@@ -340,7 +341,8 @@ BREAKS = {
         "PassManager.uuid", "[each.name for each in self._passes]", "[]", "pass_table",
     ),
     "simultaneous critic reads the new count of rounds": Break(
-        "_in_place_round", "round=state.round.clone()", "round=state.round", "donation",
+        "CompiledStep._generator_update", "round=state.round.clone()", "round=state.round",
+        "donation",
     ),
     # populations
     "every member has the first value": Break(
@@ -354,14 +356,14 @@ BREAKS = {
         "population.noise", "(x.movedim(0, 1).contiguous() for x in", "(x for x in", "population",
     ),
     "compiled step runs within vmap": Break(
-        "CompiledStep.__call__", "if _torch.peek_interpreter_stack() is not None:", "if False:",
+        "CompiledStep.__call__", "if self._peek_transforms() is not None:", "if False:",
         "population",
     ),
     "a view that is written into becomes a copy": Break(
         "view_to_reshape", "if not _is_written_to(node):", "if node.users:", "view_to_reshape",
     ),
     "views that the compiler rejects": Break(
-        "view_to_reshape", "node.target = aten.reshape.default", "pass", "donation",
+        "view_to_reshape", "node.target = aten.reshape.default", "pass", "compiled_step",
     ),
     # measures
     "W-divergence counts its penalty twice": Break(

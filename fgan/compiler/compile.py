@@ -123,6 +123,7 @@ class CompiledStep:
         self._all_fakes_program = Program(self._trace_all_fakes, backend, "all_fakes")
         self._critic_program = Program(self._trace_critic, backend, "critic_update")
         self._generator_program = Program(self._trace_generator, backend, "generator_update")
+        self._peek_transforms = _torch.peek_interpreter_stack
         self._vmap_takes_generator: bool | None = None
         self._round_of_parts = _round(
             algorithm, self._critic_update, self._generator_update, self._all_fakes
@@ -132,7 +133,7 @@ class CompiledStep:
     def __call__(self, state: GANState, batch: Batch, noise: Noise) -> tuple[GANState, GANInfo]:
         """One round."""
         # Compiled code does not see the batch and gradient levels of torch.func.
-        if _torch.peek_interpreter_stack() is not None:
+        if self._peek_transforms() is not None:
             raise ValueError(
                 "a compiled step cannot be called within vmap, grad and the like: gradients flow "
                 "through algorithm.step, and fgan.compile(fgan.population(algorithm)) is the "
@@ -165,13 +166,9 @@ class CompiledStep:
     def _in_place_round(
         self, state: GANState, batch: Batch, noise: Noise
     ) -> tuple[GANState, GANInfo]:
-        if not self._algorithm.parts.simultaneous:
-            return self._round_of_parts(state, batch, noise)
-        # The generator's update comes first and overwrites the count of rounds, and the critic's
-        # update still reads the old count.
-        old = state._replace(round=state.round.clone())
-        new, info = self._round_of_parts(old, batch, noise)
-        state.round.copy_(new.round)
+        new, info = self._round_of_parts(state, batch, noise)
+        if new.round is not state.round:
+            state.round.copy_(new.round)
         return new._replace(round=state.round), info
 
     def _writes_started(self) -> int:
@@ -224,8 +221,11 @@ class CompiledStep:
     def _generator_update(self, state: GANState, *inputs: Any) -> tuple[GANState, GeneratorInfo]:
         # The generator's update reads the critic's weights and not its optimiser's state.
         own = state._replace(critic=_NO_PLAYER)
+        if self._donate and self._algorithm.parts.simultaneous:
+            # The critic's update comes later and reads the old count of rounds.
+            own = own._replace(round=state.round.clone())
         new, info = self._generator_program(own, tuple(state.critic[:2]), *inputs)
-        return state if self._donate else new._replace(critic=state.critic), info
+        return (own if self._donate else new)._replace(critic=state.critic), info
 
     # --- what the programs are traced from --------------------------------------------------------
 

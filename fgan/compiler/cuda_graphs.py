@@ -73,6 +73,7 @@ class CUDAGraphedStep:
         host_tensors: Callable[[], list[Tensor]] = list,
     ) -> None:
         self._step, self._capture_function, self._host_tensors = step, capture, host_tensors
+        self._copy_all = _torch.foreach_copy_
         self._captured: dict[Any, CapturedRound | None] = {}
         self._state_leaves: list[Tensor] = []
         self._state_addresses: list[int] = []
@@ -89,7 +90,7 @@ class CUDAGraphedStep:
         captured = self._valid(key)
         if captured is None:
             captured = self._captured[key] = self._capture(state, batch, noise)
-        return state, _replay(captured, inputs)
+        return state, self._replay(captured, inputs)
 
     def replay_if_same_state(self, state: GANState, batch: Batch, noise: Noise) -> GANInfo | None:
         """Launch a captured round at once, and return its info; None if there is none to launch.
@@ -106,7 +107,7 @@ class CUDAGraphedStep:
             return None
         inputs, shapes = signature((batch, noise))
         captured = self._valid((shapes, autocast_dtypes()))
-        return None if captured is None else _replay(captured, inputs)
+        return None if captured is None else self._replay(captured, inputs)
 
     def expect_state(self, state: GANState) -> None:
         """Say with which state the next round goes on; CUDA graphs over other memory are freed."""
@@ -114,6 +115,15 @@ class CUDAGraphedStep:
         addresses = [leaf.data_ptr() for leaf in self._state_leaves]
         if addresses != self._state_addresses:
             self._captured, self._state_addresses = {}, addresses
+
+    def _replay(self, captured: CapturedRound, inputs: list[Tensor]) -> GANInfo:
+        """Launch the round, and return its info in new memory."""
+        info: GANInfo = tree.map(torch.empty_like, captured.info)
+        with torch.no_grad():  # one launch copies all inputs, and one all of the info
+            self._copy_all(captured.inputs, inputs)
+            captured.replay()
+            self._copy_all(leaves(info), leaves(captured.info))
+        return info
 
     def _valid(self, key: Any) -> CapturedRound | None:
         captured = self._captured.get(key)
@@ -128,16 +138,6 @@ class CUDAGraphedStep:
         own = _copy(batch, noise)
         replay, info = self._capture_function(lambda: self._step(state, *own)[1])
         return CapturedRound(state, signature(own)[0], info, replay, self._host_values())
-
-
-def _replay(captured: CapturedRound, inputs: list[Tensor]) -> GANInfo:
-    """Launch the round, and return its info in new memory."""
-    info: GANInfo = tree.map(torch.empty_like, captured.info)
-    with torch.no_grad():  # one launch copies all inputs, and one all of the info
-        _torch.foreach_copy_(captured.inputs, inputs)
-        captured.replay()
-        _torch.foreach_copy_(leaves(info), leaves(captured.info))
-    return info
 
 
 def _copy(batch: Batch, noise: Noise) -> tuple[Batch, Noise]:
