@@ -1,6 +1,6 @@
 """Example networks by size: multilayer perceptrons, DCGAN-style convolutions, residual networks.
 
-All are ordinary modules: `generator(z)` or `generator(z, condition)`, `critic(x)` or
+All networks are ordinary modules: `generator(z)` or `generator(z, condition)`, `critic(x)` or
 `critic(x, condition)`, with integer labels as the condition and unsquashed scores `[B]`.
 """
 

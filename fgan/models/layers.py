@@ -1,4 +1,4 @@
-"""What the example networks share: their interface, labels, norms and spectral normalisation."""
+"""The parts of the example networks: interface, labels, norms and spectral normalisation."""
 
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -22,8 +22,9 @@ class Generator(nn.Module):
 
     The one-hot label is concatenated with the latent (Mirza and Osindero 2014, arXiv 1411.1784).
 
-    Raises ValueError for a latent of another shape, for labels that are missing, not asked for, not
-    integers or (where they can be read at no cost: eager, on the CPU) out of range.
+    Raises ValueError for a latent of another shape, for missing labels, for labels of a model
+    without classes, and for labels that are no integers. On the CPU in eager mode, labels out of
+    range raise ValueError too.
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class Generator(nn.Module):
 class Critic(nn.Module):
     """D(x) or D(x, y): samples `[B, *sample_shape]`, labels `[B]` -> scores `[B]`, logits.
 
-    The label enters at the stem, `stem(x, one_hot)`: concatenated with the sample, as constant
+    The first layer, `stem(x, one_hot)`, concatenates the label with the sample, as constant
     channels of an image or as further features (Mirza and Osindero 2014, arXiv 1411.1784).
 
     Raises ValueError for samples of another shape, and for labels as `Generator` does.
@@ -65,7 +66,7 @@ class Critic(nn.Module):
         self.sample_shape = tuple(sample_shape)
         self.num_classes = num_classes
         self.stem = stem
-        # See `fgan.networks.is_per_sample`. A stem that is a function could be any function.
+        # See `fgan.networks.is_per_sample`. Of other functions it is not known.
         self.per_sample = isinstance(stem, nn.Module) or stem in (join, join_flat)
         self.layers = layers
 
@@ -77,7 +78,7 @@ class Critic(nn.Module):
 
 
 def join(x: Tensor, label: Tensor | None) -> Tensor:
-    """`[B, C, ...]` and a one-hot label `[B, n]` -> `[B, C + n, ...]`, in constant planes."""
+    """`[B, C, ...]` and a one-hot label `[B, n]` -> `[B, C + n, ...]`, n constant channels."""
     if label is None:
         return x
     for size in x.shape[2:]:
@@ -95,8 +96,8 @@ def _label(condition: Tensor | None, num_classes: int | None, x: Tensor) -> Tens
     if num_classes is None:
         if condition is not None:
             raise ValueError(
-                "a condition was given to an unconditional model: leave it out, or build the model "
-                "with num_classes=..."
+                "an unconditional model takes no condition: leave the condition out, or build the "
+                "model with num_classes=..."
             )
         return None
     if condition is None:
@@ -112,8 +113,8 @@ def _label(condition: Tensor | None, num_classes: int | None, x: Tensor) -> Tens
 def one_hot(labels: Tensor, num_classes: int, dtype: torch.dtype) -> Tensor:
     """Integers `[...]` -> `[..., num_classes]` of `dtype`, also under vmap, grad and compile.
 
-    Raises ValueError for labels that are not integers, and for labels outside [0, num_classes)
-    where that can be read at no cost: eager, on the CPU, outside vmap.
+    Raises ValueError for labels that are no integers, and in eager mode on the CPU, outside vmap,
+    for labels outside [0, num_classes).
     """
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
         raise ValueError(f"labels must be integers (int64), got {labels.dtype}")
@@ -126,10 +127,10 @@ def one_hot(labels: Tensor, num_classes: int, dtype: torch.dtype) -> Tensor:
 
 
 def _readable(x: Tensor) -> Tensor | None:
-    """x, where Python may look at its values without a graph break or a GPU sync."""
+    """x, if Python can read its values without a graph break or a GPU sync."""
     if torch.compiler.is_compiling():
         return None
-    while functorch.is_gradtrackingtensor(x):  # grad changes no value, and vmap hides many in one
+    while functorch.is_gradtrackingtensor(x):  # has one value, unlike a tensor under vmap
         x = functorch.get_unwrapped(x)
     plain = type(x) is Tensor and not functorch.is_functorch_wrapped_tensor(x)
     return x if plain and x.device.type == "cpu" else None
@@ -142,7 +143,7 @@ def _check_shape(name: str, x: Tensor, shape: tuple[int, ...]) -> None:
 
 
 def check_norm(norm: str) -> None:
-    """Raise ValueError, with the choices, for a norm that does not exist."""
+    """Raise ValueError for an unknown norm, with a list of the norms."""
     if norm not in NORMS:
         raise ValueError(f"unknown norm {norm!r}: choose one of {', '.join(NORMS)}")
 
@@ -150,8 +151,8 @@ def check_norm(norm: str) -> None:
 def normalization(norm: str, channels: int, flat: bool = False) -> list[nn.Module]:
     """The layer that normalises activations `[B, channels, ...]` (`[B, channels]` where `flat`).
 
-    None, an empty list, for the norms that act on the weights instead (see `constrain`). All but
-    `batch` treat every sample alone:
+    An empty list for the norms of weights (see `constrain`). All but `batch` treat every sample
+    alone:
 
     - `layer`: over a sample's channels and positions (Ba 2016, arXiv 1607.06450), with one scale
       per channel
@@ -168,8 +169,8 @@ def normalization(norm: str, channels: int, flat: bool = False) -> list[nn.Modul
             return [nn.GroupNorm(_num_groups(channels), channels)]
         case "instance" if flat:
             raise ValueError(
-                "instance norm needs positions to average over, and flat features have none: "
-                "every feature would become zero. Use norm='layer' or norm='group'."
+                "instance norm averages over positions. Flat features have no positions, so every "
+                "feature would become zero. Use norm='layer' or norm='group'."
             )
         case "instance":
             return [nn.InstanceNorm2d(channels, affine=True)]
@@ -177,7 +178,7 @@ def normalization(norm: str, channels: int, flat: bool = False) -> list[nn.Modul
 
 
 def _num_groups(channels: int) -> int:
-    """As many groups as 8 or more channels each allow, at most the paper's 32."""
+    """The largest number of groups of at least 8 channels, at most 32 as in the paper."""
     return max((g for g in range(1, 33) if channels % g == 0 and channels >= 8 * g), default=1)
 
 
@@ -185,7 +186,7 @@ def constrain(model: Model, norm: str) -> Model:
     """Put `spectral` or `weight` norm on every linear and convolutional layer of `model`.
 
     Spectral norm: Miyato 2018, arXiv 1802.05957. Weight norm: Salimans and Kingma 2016, arXiv
-    1602.07868. Any other norm leaves the model as it is.
+    1602.07868. For any other norm the model is not changed.
     """
     for layer in model.modules():
         if isinstance(layer, nn.Linear | nn.Conv2d):
@@ -200,9 +201,10 @@ def constrain(model: Model, norm: str) -> Model:
 class UpsampleConv2d(nn.Conv2d):
     """Nearest-neighbour upsampling, then a 3x3 convolution: `[B, in, H, W]` -> `[B, out, 2H, 2W]`.
 
-    Unlike a free transposed convolution it leaves no checkerboard (Odena 2016). It is computed as a
-    transposed convolution nevertheless: the 3x3 window meets only 2x2 different values, so sums of
-    neighbouring weights make a 4x4 kernel of stride 2, with 4 products per output instead of 9.
+    Unlike a transposed convolution with free weights it makes no checkerboard pattern (Odena 2016).
+    It is computed as a transposed convolution of stride 2: a 3x3 window of the upsampled image has
+    2x2 different values, so the kernel is 4x4, with sums of neighbouring weights. An output takes 4
+    products instead of 9.
     """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
@@ -218,10 +220,10 @@ class UpsampleConv2d(nn.Conv2d):
 class SpectralNorm(nn.Module):
     """W -> W / σ(W), with the largest singular value from a power iteration (arXiv 1802.05957).
 
-    A parametrisation for `torch.nn.utils.parametrize.register_parametrization`, the twin of the
-    one behind torch's own `spectral_norm`, whose `out=` arguments cannot be vmapped. W is read as a
-    matrix with the rows along `dim`. The singular vectors `_u`, `_v` are buffers: every forward
-    pass in training mode improves them by `n_power_iterations`.
+    A parametrisation for `torch.nn.utils.parametrize.register_parametrization`. It computes the
+    same as that of torch's `spectral_norm`, whose `out=` arguments do not run under vmap. W is
+    reshaped to a matrix with its rows along `dim`. The singular vectors `_u` and `_v` are buffers;
+    every forward pass in training mode improves them by `n_power_iterations`.
 
     Raises ValueError for a weight with fewer than two axes.
     """
@@ -248,8 +250,8 @@ class SpectralNorm(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         matrix = self._matrix(weight)
-        # Clones, because the next forward pass writes into the buffers while the backward pass of
-        # this one still needs what it read.
+        # The next forward pass writes into the buffers, and the backward pass of this one still
+        # needs the old values; use clones.
         u, v = self._u.clone(), self._v.clone()
         if self.training:
             u, v = self._power_iteration(matrix, u, v, self.n_power_iterations)
@@ -258,7 +260,7 @@ class SpectralNorm(nn.Module):
         return weight / torch.dot(u, matrix @ v)
 
     def right_inverse(self, weight: Tensor) -> Tensor:
-        """The weight that is assigned is the one that is normalised from then on."""
+        """An assigned weight becomes the original weight, which the forward pass normalises."""
         return weight
 
     def _matrix(self, weight: Tensor) -> Tensor:
@@ -267,7 +269,7 @@ class SpectralNorm(nn.Module):
     def _power_iteration(
         self, matrix: Tensor, u: Tensor, v: Tensor, steps: int
     ) -> tuple[Tensor, Tensor]:
-        # To the gradient, u and v are constants.
+        # The gradient takes u and v as constants.
         matrix, u, v = matrix.detach(), u.detach(), v.detach()
         for _ in range(steps):
             u = F.normalize(matrix @ v, dim=0, eps=self.eps)
@@ -276,7 +278,7 @@ class SpectralNorm(nn.Module):
 
 
 def unflatten(sample_shape: Sequence[int]) -> Rearrange:
-    """The layer `[B, n]` -> `[B, *sample_shape]`, for a sample of any rank."""
+    """The layer `[B, n]` -> `[B, *sample_shape]`, for samples of any rank."""
     axes = {f"axis{i}": size for i, size in enumerate(sample_shape)}
     names = " ".join(axes)
     return Rearrange(f"b ({names}) -> b {names}", **axes)

@@ -1,4 +1,4 @@
-"""Fresh parameters for a module, the same for the same seed on every device."""
+"""Seeded re-initialisation of a module."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,13 +14,12 @@ from fgan.networks.functional import copied
 def reinitialized(module: nn.Module, seed: int) -> nn.Module:
     """A copy of `module` with fresh parameters, the same for the same seed on every device.
 
-    Frozen parameters keep their values: they are there because somebody trained them.
+    The `reset_parameters` method of every layer draws them, children before parents, so that a
+    model can override the initialisation of its layers. Frozen parameters keep their values, since
+    they have been trained before. The global random number generators do not change.
 
-    Every layer's own `reset_parameters` draws them, children before parents, so that a model may
-    override what its layers do. The global random number generators are left as they were.
-
-    Raises ValueError for a layer that holds parameters which neither it nor a module around it can
-    reset.
+    Raises ValueError for a layer with parameters if neither the layer nor a module around it has a
+    `reset_parameters` method.
     """
     fresh = copied(module, "cpu")
     with torch.random.fork_rng(devices=[]):
@@ -37,7 +36,7 @@ def _tensors_of(module: nn.Module) -> list[Tensor]:
 
 
 def _reset(module: nn.Module, path: str, covered: bool) -> None:
-    """Reset `module` and all below it; `covered` when a module above resets its own subtree."""
+    """Reset `module` and its children; `covered` if a module around it has a reset."""
     reset = getattr(module, "reset_parameters", None) or getattr(module, "_reset_parameters", None)
     for key, child in module.named_children():
         if key != "parametrizations":
@@ -49,27 +48,27 @@ def _reset(module: nn.Module, path: str, covered: bool) -> None:
             reset()
     elif not covered and any(True for _ in module.parameters(recurse=False)):
         raise ValueError(
-            f"layer {path!r} ({type(module).__name__}) cannot be re-initialised: it holds "
-            "parameters and has no reset_parameters(). Define one, or call init() without a seed "
-            "to start from the parameters that the module holds."
+            f"layer {path!r} ({type(module).__name__}) cannot be re-initialised: it has "
+            "parameters and no reset_parameters(). Define this method, or call init() without a "
+            "seed to start from the module's present parameters."
         )
 
 
 def _reset_parametrized(layer: nn.Module, reset: Callable[[], None]) -> None:
-    """Reset the tensors behind a parametrisation, which a bare reset would leave untouched."""
-    behind: Any = layer.parametrizations  # tensor name -> the parametrisations that compute it
+    """Reset a parametrised layer, whose original tensors its own reset does not change."""
+    parametrizations: Any = layer.parametrizations  # tensor name -> its parametrisations
     with parametrize.cached():
-        reset()  # fills the cached, computed tensors in place
-        values = {key: getattr(layer, key).detach().clone() for key in behind}
+        reset()  # writes into the cached results of the parametrisations
+        values = {key: getattr(layer, key).detach().clone() for key in parametrizations}
     for key, value in values.items():
-        for step in behind[key]:
+        for step in parametrizations[key]:
             if hasattr(step, "_u"):
                 _restart_power_iteration(step, value)
         setattr(layer, key, value)
 
 
 def _restart_power_iteration(step: Any, weight: Tensor) -> None:
-    """Draw the singular vectors of a spectral norm anew, as its constructor did."""
+    """Draw the singular vectors of a spectral norm anew, as its constructor does."""
     fresh: _SpectralNorm = type(step)(weight, step.n_power_iterations, step.dim, step.eps)
     step._u.copy_(fresh._u)
     step._v.copy_(fresh._v)

@@ -5,16 +5,16 @@
     def test_my_loss():
         check_loss(my_critic_loss, my_generator_loss)
 
-Each checker searches for a counterexample with Hypothesis, deterministically and in seconds, and
-raises AssertionError with the name of the invariant that broke and the smallest example found; also
-where your function raised, whose error is then chained. By default a checker asks only for what
-every sound loss (penalty, recipe) has; what is true of some is opt-in by keyword.
+Each checker searches for a counterexample with Hypothesis, deterministically and in seconds. It
+raises AssertionError with the name of the invariant that broke and the smallest example found. If
+your function raises an error, this error is chained. By default a checker tests the invariants of
+every correct loss (penalty, recipe); keywords add those of some.
 
-The strategies that the checkers draw from are public as well, for properties of your own.
+The strategies of the checkers are public as well, for properties of your own.
 """
 
 try:
-    import hypothesis as _hypothesis  # noqa: F401  (only to say what is missing)
+    import hypothesis as _hypothesis  # noqa: F401  (for the error below)
 except ModuleNotFoundError as error:  # pragma: no cover
     raise ModuleNotFoundError(
         "fgan.testing needs Hypothesis: pip install 'fgan[testing]'", name="hypothesis"

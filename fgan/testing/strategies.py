@@ -1,7 +1,7 @@
 """Strategies for scores, samples, batches, latents and critics.
 
-Scores are drawn number by number, so that they shrink to simple numbers. All else is drawn as a
-seed and a shape, and built from them in float64 by a generator of its own.
+Scores are drawn number by number, so that they shrink to simple numbers. All other tensors are
+drawn as a seed and a shape; a generator with that seed makes them in float64.
 """
 
 from typing import Any
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from fgan.types import Batch
 
 SCORE_LIMIT = 3e7
-"""The largest score that a loss has to bear."""
+"""The largest score at which a loss must be finite."""
 
 _SEEDS = st.integers(0, 2**16)
 
@@ -26,7 +26,7 @@ def scores(
 ) -> st.SearchStrategy[Tensor]:
     """Scores [size] between -limit and limit, all of them float32 numbers; the extremes are likely.
 
-    `size` is drawn from 1 to 5 where it is not given.
+    `size` is drawn from 1 to 5 by default.
     """
     sizes = st.just(size) if isinstance(size, int) else size or st.integers(1, 5)
     return sizes.flatmap(lambda n: _vector(n, limit, dtype))
@@ -81,23 +81,23 @@ def batches(
     num_classes: int | None = None,
     dtype: torch.dtype = torch.float64,
 ) -> st.SearchStrategy[Batch]:
-    """The data of a round: real [n_critic, size, *shape], labels [n_critic, size] if asked for."""
+    """The data of a round: real [n_critic, size, *shape], labels [n_critic, size] or none."""
     return _SEEDS.map(lambda seed: make_batch(seed, shape, n_critic, size, num_classes, dtype))
 
 
 def critics(
     shape: tuple[int, ...], kinds: tuple[str, ...] = ("linear", "tanh", "softplus")
 ) -> st.SearchStrategy["ExampleCritic"]:
-    """Smooth critics in float64 for samples of `shape`, none of which mixes samples.
+    """Smooth critics in float64 for samples of `shape`, without mixing of samples.
 
-    `kinds` names those to draw from; besides the default three there is "constant", a linear critic
-    with weight zero.
+    `kinds` are the kinds to draw from. Besides the default three there is "constant", a linear
+    critic with weight zero.
     """
     return st.builds(ExampleCritic, st.sampled_from(kinds), st.just(shape), _SEEDS)
 
 
 class ExampleCritic(nn.Module):
-    """A critic [B, *shape] -> [B] in float64 whose repr says how to build it again."""
+    """A critic [B, *shape] -> [B] in float64; its repr is the code that builds it."""
 
     def __init__(self, kind: str, shape: tuple[int, ...], seed: int = 0):
         super().__init__()
@@ -110,7 +110,7 @@ class ExampleCritic(nn.Module):
             "softplus": [nn.Linear(size, 4), nn.Softplus(), nn.Linear(4, 1)],
         }
         if kind not in layers:
-            raise ValueError(f"kinds of critics are {', '.join(layers)}, and {kind!r} was given")
+            raise ValueError(f"unknown kind {kind!r}: choose one of {', '.join(layers)}")
         self.layers = nn.Sequential(nn.Flatten(), *layers[kind], nn.Flatten(0)).double()
         for index, parameter in enumerate(self.parameters()):
             parameter.data = normal(seed + 7919 * index, *parameter.shape)

@@ -1,4 +1,4 @@
-"""The example networks: shapes, labels, norms, and what the functional core asks of them."""
+"""The example networks: shapes, labels, norms, per-sample gradients and compilation."""
 
 import re
 from collections.abc import Callable
@@ -8,11 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
-from torch.nn.utils import parametrizations, parametrize
+from torch.nn.utils import parametrize
 
 import fgan
 from fgan.models import (
-    SpectralNorm,
     conv_critic,
     conv_generator,
     mlp_critic,
@@ -72,7 +71,7 @@ def samples(kind: str, batch: int = BATCH) -> Tensor:
 
 
 def labels(num_classes: int | None, batch: int = BATCH) -> list[Tensor]:
-    """The condition as further positional inputs: none, or one label tensor with all classes."""
+    """The further inputs of a network: none, or one tensor of labels with all classes."""
     return [] if num_classes is None else [torch.arange(batch) % num_classes]
 
 
@@ -103,13 +102,15 @@ def test_critic_shape(kind: str, norm: str, num_classes: int | None) -> None:
     assert model.num_classes == num_classes
     assert model.sample_shape == SHAPES[kind]
     assert not any(isinstance(layer, nn.Sigmoid | nn.Tanh) for layer in model.modules())
-    slopes = {layer.negative_slope for layer in model.modules() if isinstance(layer, nn.LeakyReLU)}
-    assert slopes == {0.2}
+    negative_slopes = {
+        layer.negative_slope for layer in model.modules() if isinstance(layer, nn.LeakyReLU)
+    }
+    assert negative_slopes == {0.2}
 
 
 @pytest.mark.parametrize("kind", SHAPES)
 def test_scores_are_unbounded(kind: str) -> None:
-    """A critic's scores grow with its last layer without limit, so nothing squashes them."""
+    """A critic's scores are linear in its last layer, so no sigmoid follows."""
     model = make_critic(kind)
     last = [layer for layer in model.modules() if isinstance(layer, nn.Linear)][-1]
     before = model(x := samples(kind))
@@ -140,7 +141,7 @@ def test_mlp_takes_samples_of_any_rank(shape: tuple[int, ...], num_classes: int 
     ],
 )
 def test_mlp_output(shape: tuple[int, ...], output: str | None, squashed: bool) -> None:
-    """The MLP generator squashes images, not points, unless told otherwise."""
+    """The MLP generator ends in tanh for images and is linear for points, by default."""
     generator = mlp_generator(shape, 3, hidden=(8,), output=output)
     assert any(isinstance(layer, nn.Tanh) for layer in generator.modules()) is squashed
 
@@ -210,7 +211,7 @@ def test_weight_constraints_are_on_every_layer(
 
 @pytest.mark.parametrize("kind", SHAPES)
 def test_every_layer_can_be_reset(kind: str) -> None:
-    """Whatever holds parameters has a reset_parameters, which seeded initialisation calls."""
+    """Every layer with parameters has a reset_parameters, which seeded initialisation calls."""
     for model in (make_generator(kind), make_critic(kind, "group", CLASSES)):
         for layer in model.modules():
             if list(layer.parameters(recurse=False)):
@@ -219,7 +220,7 @@ def test_every_layer_can_be_reset(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["conv", "resnet"])
 def test_channels_last(kind: str) -> None:
-    """The memory format of the images changes nothing but rounding."""
+    """The memory format of the images changes results by rounding alone."""
     model, x = make_critic(kind, "group", CLASSES), samples(kind)
     expected = model(x, *labels(CLASSES))
     model = model.to(memory_format=torch.channels_last)
@@ -263,7 +264,7 @@ def test_unknown_output() -> None:
 @pytest.mark.parametrize("make", [conv_generator, conv_critic])
 @pytest.mark.parametrize("shape", [(1, 27, 27), (1, 28, 32), (28, 28), (1, 128, 128)])
 def test_conv_refuses_other_sizes(make: Callable[..., nn.Module], shape: tuple[int, ...]) -> None:
-    """The conv pair names the networks that take the size that it does not."""
+    """The error of the convolutional pair names the networks for other sizes."""
     with pytest.raises(ValueError, match=r"28, 32 or 64.*resnet_generator.*mlp_generator"):
         make(shape)
 
@@ -271,7 +272,7 @@ def test_conv_refuses_other_sizes(make: Callable[..., nn.Module], shape: tuple[i
 @pytest.mark.parametrize("make", [resnet_generator, resnet_critic])
 @pytest.mark.parametrize("shape", [(1, 28, 28), (1, 16, 16), (1, 32, 64), (32,)])
 def test_resnet_refuses_other_sizes(make: Callable[..., nn.Module], shape: tuple[int, ...]) -> None:
-    """The residual pair names the networks that take the size that it does not."""
+    """The error of the residual pair names the networks for other sizes."""
     with pytest.raises(ValueError, match=r"power of two from 32.*conv_generator.*mlp_generator"):
         make(shape)
 
@@ -290,7 +291,7 @@ def test_wrong_input_shape(kind: str, make: Callable[..., nn.Module]) -> None:
 
 @pytest.mark.parametrize("make", [make_generator, make_critic])
 def test_condition_missing_or_unasked_for(make: Callable[..., nn.Module]) -> None:
-    """A conditional model needs labels and an unconditional one takes none; both say what to do."""
+    """Missing labels, and labels for an unconditional model, raise an error with a remedy."""
     size = (BATCH, 6) if make is make_generator else (BATCH, *SHAPES["mlp"])
     x, y = torch.zeros(size, dtype=torch.float64), torch.zeros(BATCH, dtype=torch.int64)
     with pytest.raises(ValueError, match=r"build the model with num_classes=\.\.\."):
@@ -301,7 +302,7 @@ def test_condition_missing_or_unasked_for(make: Callable[..., nn.Module]) -> Non
 
 @pytest.mark.parametrize("kind", SHAPES)
 def test_labels_out_of_range_or_of_another_kind(kind: str) -> None:
-    """Labels that no class has, of another type or of another length are refused."""
+    """Labels out of range, of another dtype or of another length raise an error."""
     model, x = make_critic(kind, num_classes=CLASSES), samples(kind)
     with pytest.raises(ValueError, match="label 5 is outside the model's 5 classes"):
         model(x, torch.tensor([0, 1, 5, 9]))
@@ -315,7 +316,7 @@ def test_labels_out_of_range_or_of_another_kind(kind: str) -> None:
 
 
 def test_training_refuses_labels_that_one_player_lacks() -> None:
-    """A class that only one of the players has is an error in either update, not a zero vector."""
+    """A class that one of the networks does not have is an error in both updates."""
     few, many = (
         {make: make("mlp", num_classes=classes) for make in (make_generator, make_critic)}
         for classes in (CLASSES, CLASSES + 1)
@@ -373,30 +374,30 @@ def test_labels_matter(kind: str, norm: str) -> None:
 
 @pytest.mark.parametrize("norm", ["none", "weight", "spectral"])
 def test_label_convolution_equals_constant_channels(norm: str) -> None:
-    """The shortcut through one plane per class is the convolution of the joined planes."""
+    """One plane per class gives the same as the convolution of constant channels."""
     stem = conv_critic((2, 28, 28), CLASSES, width=4, norm=norm).double().eval().stem
     assert isinstance(stem, LabelConv2d)
     x, label = samples("conv"), one_hot(torch.tensor([0, 3, 3, 4]), CLASSES, torch.float64)
-    joined = F.conv2d(join(x, label), stem.weight, stem.bias, stride=2, padding=1)
-    torch.testing.assert_close(stem(x, label), joined)
+    expected = F.conv2d(join(x, label), stem.weight, stem.bias, stride=2, padding=1)
+    torch.testing.assert_close(stem(x, label), expected)
     assert torch.equal(join(x, label)[1, 2:, 5, 6], label[1])
 
 
 def test_upsampling_convolution_equals_its_two_steps() -> None:
-    """The single transposed convolution is nearest-neighbour upsampling and a 3x3 convolution."""
+    """It equals nearest-neighbour upsampling followed by a 3x3 convolution."""
     layer, x = UpsampleConv2d(3, 5).double(), torch.randn(2, 3, 4, 6, dtype=torch.float64)
     upsampled = F.interpolate(x, scale_factor=2, mode="nearest")
     expected = F.conv2d(upsampled, layer.weight, layer.bias, padding=1)
     torch.testing.assert_close(layer(x), expected)
 
 
-# --- samples stay alone ---------------------------------------------------------------------------
+# --- samples are not mixed ------------------------------------------------------------------------
 
 
 @every_independent_network
 @conditional_or_not
 def test_critic_does_not_mix_samples(kind: str, norm: str, num_classes: int | None) -> None:
-    """Changing one sample changes its own score and no other: what a penalty per sample needs."""
+    """A change of one sample changes its own score and no other."""
     model = make_critic(kind, norm, num_classes).eval()
     x = samples(kind)
     perturbed = x.clone()
@@ -409,7 +410,7 @@ def test_critic_does_not_mix_samples(kind: str, norm: str, num_classes: int | No
 
 @pytest.mark.parametrize("kind", SHAPES)
 def test_batch_norm_does_mix_samples(kind: str) -> None:
-    """The test above can fail: a critic with BatchNorm fails it."""
+    """With BatchNorm, a change of one sample changes another score."""
     model, x = make_critic(kind, "batch"), samples(kind)
     perturbed = x.clone()
     perturbed[2] += 1
@@ -486,126 +487,3 @@ def test_compiled_generator(kind: str) -> None:
     z = torch.randn(BATCH, 6, dtype=torch.float64)
     compiled = torch.compile(model, backend="eager", fullgraph=True)
     torch.testing.assert_close(compiled(z, *labels(CLASSES)), model(z, *labels(CLASSES)))
-
-
-# --- spectral norm --------------------------------------------------------------------------------
-
-
-def spectral(layer: nn.Module, dim: int = 0) -> nn.Module:
-    """`layer` with this library's spectral norm on its weight."""
-    norm = SpectralNorm(layer.weight.detach(), dim=dim)
-    return parametrize.register_parametrization(layer, "weight", norm)
-
-
-@pytest.mark.parametrize(
-    ("layer", "dim"),
-    [
-        (nn.Linear(7, 5), 0),
-        (nn.Conv2d(3, 6, 4), 0),
-        (nn.ConvTranspose2d(3, 6, 4), 1),
-    ],
-)
-def test_spectral_norm_divides_by_the_largest_singular_value(layer: nn.Module, dim: int) -> None:
-    """After enough power iterations the weight, rows along dim, has spectral norm 1."""
-    weight = layer.double().weight.detach().clone()
-    layer = spectral(layer, dim)
-    for _ in range(300):
-        layer.weight  # noqa: B018 - reading the weight runs the power iteration
-    sigma = torch.linalg.matrix_norm(weight.transpose(0, dim).flatten(1), ord=2)
-    torch.testing.assert_close(layer.weight, weight / sigma)
-
-
-@pytest.mark.parametrize(
-    ("layer", "dim"),
-    [(nn.Linear(7, 5), 0), (nn.Conv2d(3, 6, 4), 0), (nn.ConvTranspose2d(3, 6, 4), 1)],
-)
-def test_spectral_norm_equals_torch(layer: nn.Module, dim: int) -> None:
-    """From the same u and v, weights, buffers and gradients follow torch's own spectral norm."""
-    weight = layer.double().weight.detach()
-    ours = SpectralNorm(weight, n_power_iterations=2, dim=dim)
-    theirs = parametrizations._SpectralNorm(weight, n_power_iterations=2, dim=dim)
-    theirs.load_state_dict(ours.state_dict())
-    for training in (True, True, False):
-        results = []
-        for norm in (ours.train(training), theirs.train(training)):
-            leaf = weight.clone().requires_grad_()
-            out = norm(leaf)
-            (gradient,) = torch.autograd.grad(out.pow(3).sum(), leaf)
-            results.append((out, gradient, dict(norm.named_buffers())))
-        torch.testing.assert_close(results[0], results[1])
-
-
-def test_spectral_norm_iterates_in_training_mode_only() -> None:
-    """Evaluation leaves u and v as they are; training improves them."""
-    layer = spectral(nn.Linear(40, 30).double()).eval()
-    start = {key: buffer.clone() for key, buffer in layer.named_buffers()}
-    layer(torch.ones(1, 40, dtype=torch.float64))
-    assert all(torch.equal(buffer, start[key]) for key, buffer in layer.named_buffers())
-    layer.train()(torch.ones(1, 40, dtype=torch.float64))
-    assert not any(torch.equal(buffer, start[key]) for key, buffer in layer.named_buffers())
-
-
-def test_spectral_norm_survives_a_second_forward_pass() -> None:
-    """D(real) - D(fake) can be differentiated: the second pass does not spoil the first's graph."""
-    model = make_critic("mlp", "spectral").eval()
-    before = model(samples("mlp"))
-    model.train()
-    (before.sum() - model(samples("mlp")).sum()).backward()
-    assert all(torch.isfinite(parameter.grad).all() for parameter in model.parameters())
-
-
-def test_spectral_norm_takes_its_vectors_as_constants() -> None:
-    """A nested gradient taken while u and v move equals that of holding their new values."""
-    model = make_critic("mlp", "spectral")
-    params, buffers = dict(model.named_parameters()), dict(model.named_buffers())
-    start = {key: torch.randn_like(buffer) for key, buffer in buffers.items()}
-    x = samples("mlp")
-
-    def penalty(params: dict[str, Tensor], buffers: dict[str, Tensor]) -> Tensor:
-        def score(x: Tensor) -> Tensor:
-            moved = {key: buffer.clone() for key, buffer in buffers.items()}
-            return functional_call(model, params | moved, (x[None],))[0]
-
-        return vmap(grad(score))(x).square().sum()
-
-    while_moving = grad(penalty)(params, start)
-    moved = {key: buffer.clone() for key, buffer in start.items()}
-    functional_call(model, params | moved, (x,))
-    model.eval()
-    torch.testing.assert_close(while_moving, grad(penalty)(params, moved))
-
-
-def test_spectral_norm_batched_by_vmap() -> None:
-    """Runs stacked by vmap, with their weights and buffers, equal separate runs."""
-    models = [make_critic("conv", "spectral") for _ in range(3)]
-    params = [dict(model.named_parameters()) for model in models]
-    buffers = [dict(model.named_buffers()) for model in models]
-    x = samples("conv")
-
-    def step(params: dict[str, Tensor], buffers: dict[str, Tensor]) -> tuple[dict, dict]:
-        def loss(params: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-            new = {key: buffer.clone() for key, buffer in buffers.items()}
-            scores = functional_call(models[0], params | new, (x,))
-            slope = vmap(grad(lambda x: functional_call(models[0], params | new, (x[None],))[0]))
-            models[0].eval()
-            penalty = slope(x).square().sum()
-            models[0].train()
-            return scores.mean() + penalty, new
-
-        return grad(loss, has_aux=True)(params)
-
-    def stack(trees: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-        return {key: torch.stack([tree[key].detach() for tree in trees]) for key in trees[0]}
-
-    together = vmap(step)(stack(params), stack(buffers))
-    apart = [step(*run) for run in zip(params, buffers, strict=True)]
-    for i in range(2):
-        torch.testing.assert_close(together[i], stack([run[i] for run in apart]))
-    inner = "layers.1.parametrizations.weight.0._u"
-    assert not torch.equal(together[1][inner], stack(buffers)[inner])
-
-
-def test_spectral_norm_refuses_vectors() -> None:
-    """A weight with one axis has no singular values, and is refused."""
-    with pytest.raises(ValueError, match=r"2 or more axes.*\[5\]"):
-        SpectralNorm(torch.ones(5))

@@ -1,4 +1,4 @@
-"""Seeded re-initialisation: a function of the seed and the architecture, and of nothing else."""
+"""Seeded re-initialisation: a function of the seed and the architecture alone."""
 
 import pytest
 import torch
@@ -39,7 +39,7 @@ def fresh(module, seed):
 
 
 def test_same_seed_same_tensors(build):
-    """The same module and seed give the same bits; the module and the generators stay as is."""
+    """The same module and seed give the same bits; module and global generators do not change."""
     module = build()
     with unchanged(*parameters_and_buffers(module), *module.parameters(), *module.buffers()):
         first, second = fresh(module, 5), fresh(module, 5)
@@ -47,7 +47,7 @@ def test_same_seed_same_tensors(build):
 
 
 def test_construction_does_not_matter(build):
-    """Two modules made apart from different draws, one of them used since, become the same."""
+    """Two modules of one architecture with different parameters and buffers become equal."""
     one, other = build(1), build(2)
     for tensor in other.buffers():
         tensor.add_(1)
@@ -56,7 +56,7 @@ def test_construction_does_not_matter(build):
 
 
 def test_seeds_differ(build):
-    """Another seed gives other weights, and the seed that made the module has no say."""
+    """Another seed gives other weights."""
     module = build()
     first, second = fresh(module, 5)[0], fresh(module, 6)[0]
     matrices = [name for name, p in first.items() if p.ndim > 1 and p.unique().numel() > 1]
@@ -65,8 +65,8 @@ def test_seeds_differ(build):
         assert not torch.equal(first[name], second[name]), name
 
 
-def test_everything_else_is_kept(build):
-    """Names, shapes, dtypes, what trains, and the mode are those of the module."""
+def test_structure_is_kept(build):
+    """Names, shapes, dtypes, requires_grad and the mode are those of the module."""
     module = build().eval()
     first = next(module.parameters())
     first.requires_grad_(False)
@@ -80,8 +80,8 @@ def test_everything_else_is_kept(build):
 
 
 @pytest.mark.parametrize("wrap", [spectral_norm, weight_norm])
-def test_a_parametrised_layer_starts_as_its_plain_layer_does(wrap):
-    """The weight behind the parametrisation is the one that the bare layer would have drawn."""
+def test_a_parametrised_layer_has_the_weight_of_the_plain_layer(wrap):
+    """The original weight is drawn as for a layer without the parametrisation."""
     plain = reinitialized(make(nn.Linear, 6, 4), 3)
     wrapped = reinitialized(make(lambda: wrap(nn.Linear(6, 4))), 3)
     if wrap is weight_norm:
@@ -101,14 +101,14 @@ def test_spectral_norm_starts_with_the_new_weights_singular_vectors():
 
 
 class ZeroLast(nn.Sequential):
-    """A model that starts from a zero last layer, whatever its layers draw."""
+    """A model that resets the weight of its last layer to zero."""
 
     def reset_parameters(self):
         nn.init.zeros_(self[-1].weight)
 
 
 class Scaled(nn.Module):
-    """A parameter that nothing resets."""
+    """A parameter without a reset."""
 
     def __init__(self):
         super().__init__()
@@ -118,8 +118,8 @@ class Scaled(nn.Module):
         return x * self.scale
 
 
-class Covering(nn.Module):
-    """Resets the parameter of a child that cannot do so itself."""
+class ResetsChild(nn.Module):
+    """Resets the parameter of its child, which has no reset."""
 
     def __init__(self):
         super().__init__()
@@ -130,7 +130,7 @@ class Covering(nn.Module):
 
 
 def test_a_parent_overrides_its_children():
-    """Parents reset after their children; the layers they leave alone are drawn as usual."""
+    """Parents reset after their children; other layers reset themselves."""
     again = reinitialized(ZeroLast(nn.Linear(3, 4), nn.Linear(4, 2)), 0)
     assert not again[-1].weight.any()
     assert again[-1].bias.any()
@@ -138,13 +138,13 @@ def test_a_parent_overrides_its_children():
 
 
 def test_a_parent_may_reset_for_its_children():
-    """A layer without a reset is fine inside a module that has one."""
-    first, second = (fresh(nn.Sequential(Covering()), seed)[0] for seed in (0, 1))
+    """A layer without a reset is accepted inside a module that has one."""
+    first, second = (fresh(nn.Sequential(ResetsChild()), seed)[0] for seed in (0, 1))
     assert not torch.equal(first["0.inner.scale"], second["0.inner.scale"])
 
 
-def test_what_cannot_be_reset_is_named():
-    """The error names the layer, and both ways out."""
+def test_a_layer_without_reset_is_named():
+    """The error has the layer and two remedies."""
     module = nn.Sequential(nn.Linear(3, 3), nn.Sequential(Scaled(), nn.Tanh()))
     with unchanged(*module.parameters()), pytest.raises(ValueError, match=r"'1\.0' .Scaled") as e:
         reinitialized(module, 0)
@@ -153,7 +153,7 @@ def test_what_cannot_be_reset_is_named():
 
 
 def test_shared_weights_stay_shared():
-    """Two layers with one weight have one weight afterwards."""
+    """Two layers that share a weight share the new weight."""
     module = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
     module[1].weight = module[0].weight
     again = reinitialized(module, 0)
@@ -161,7 +161,7 @@ def test_shared_weights_stay_shared():
 
 
 class WithExtraState(nn.Linear):
-    """Keeps more than tensors in its state dict, as torch allows."""
+    """Has more than tensors in its state dict."""
 
     def get_extra_state(self):
         return {"version": 1}
@@ -171,13 +171,13 @@ class WithExtraState(nn.Linear):
 
 
 def test_extra_state_does_not_matter():
-    """A module whose state dict holds more than tensors is reset like any other."""
+    """Such a module is reset like any other."""
     assert fresh(WithExtraState(2, 2), 0)[0].keys() == {"weight", "bias"}
 
 
 @pytest.mark.gpu
 def test_every_device_has_the_same_weights():
-    """The bits are the CPU's, and every tensor, non-persistent buffers too, stays on its device."""
+    """The bits are those of the CPU; all tensors stay on their device, also non-persistent ones."""
     module = make(Critic, norm="spectral")
     module.register_buffer("scale", torch.ones(1), persistent=False)
     expected = fresh(module, 5)
@@ -188,7 +188,7 @@ def test_every_device_has_the_same_weights():
 
 @pytest.mark.parametrize("seed", [0, -1, 2**63, 2**64 + 3])
 def test_init_takes_any_integer(seed):
-    """`init` works for any seed, gives the two players different draws, and shares no memory."""
+    """`init` works for any seed, and no two tensors share memory."""
     generator, critic = make(Generator), make(Critic)
     algorithm = fgan.wgan_gp(generator, critic)
     with unchanged(*generator.parameters(), *critic.parameters()):
@@ -198,8 +198,8 @@ def test_init_takes_any_integer(seed):
     assert len(set(places)) == len(places)
 
 
-def test_the_two_players_draw_apart():
-    """A generator and a critic of one architecture do not begin with the same weights."""
+def test_generator_and_critic_have_different_weights():
+    """Also where they have one architecture."""
     module = make(nn.Linear, 2, 2)
     module.latent_dim = 2
     state = fgan.gan(module, module).init(0)
@@ -207,21 +207,23 @@ def test_the_two_players_draw_apart():
 
 
 def test_init_without_a_seed_copies_the_modules():
-    """The parameters and buffers are the modules' own, copied, in a state at round 0."""
+    """Parameters and buffers are copies of the modules', and the round is 0."""
     generator, critic = make(Generator, norm=True), make(Critic)
     state = fgan.wgan(generator, critic, ema_decay=0.9).init()
     assert_identical(tuple(state.generator[:2]), parameters_and_buffers(generator))
     assert_identical(tuple(state.critic[:2]), parameters_and_buffers(critic))
     assert_identical(tuple(state.ema), tuple(state.generator[:2]))
     assert (state.round.shape, state.round.item()) == ((), 0)
-    held = {tensor.data_ptr() for m in (generator, critic) for tensor in m.state_dict().values()}
+    of_modules = {
+        tensor.data_ptr() for m in (generator, critic) for tensor in m.state_dict().values()
+    }
     places = [leaf.data_ptr() for leaf in tree.leaves(state)]
     assert len(set(places)) == len(places)
-    assert not held & set(places)
+    assert not of_modules & set(places)
 
 
 def test_frozen_parameters_are_not_drawn_again():
-    """What was frozen keeps its values under every seed, while the rest is fresh."""
+    """Frozen parameters keep their values; all others are drawn anew."""
     module = make(lambda: nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)))
     module[0].requires_grad_(False)
     params, buffers = fresh(module, 3)
