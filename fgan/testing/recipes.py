@@ -46,14 +46,14 @@ def check_recipe(
     (inputs bit-identical afterwards, global generators unchanged) and the same twice; structure,
     shapes and dtypes kept over several rounds; info finite, 0-d, with all its fields; a round
     composed of as many critic updates as the batch has and one generator update; each player
-    changed by its own update alone; every sample, latent and ε used; the same result when the
-    samples of a batch are rotated together with their labels, latents and ε; both players learning
-    in the right direction; vmap over two runs equal to the two runs.
+    changed by its own update alone; every sample, latent and ε used; the same result after a cyclic
+    permutation of the samples with their labels, latents and ε; both players learning in the right
+    direction; vmap over two runs equal to the two runs.
 
     conditional: check rounds with labels too: fakes are made under the labels of the real batch,
         and with networks that ignore the label a round is the one without labels.
-    permutation_invariant: any order of the samples gives the same result, not a rotation by two
-        alone (true unless the penalty pairs samples of one batch).
+    permutation_invariant: the same for every permutation (true unless the penalty pairs samples of one
+        batch).
     compiled: `torch.compile(step, fullgraph=True)` equals the step, and does not compile again.
     max_examples: how many examples Hypothesis draws for each invariant.
 
@@ -71,9 +71,12 @@ def check_recipe(
         *[(True, "structure kept", _structure_kept, shapes, seeds, y, double) for y in both],
         (True, "seeded", _seeded, shapes, seeds),
         *[(True, "pure", _pure, shapes, seeds, labels) for labels in both],
-        *[(True, "samples rotated", _rotated, shapes, seeds, labels) for labels in both],
         *[
-            (permutation_invariant, "samples permuted", _permuted, shapes, seeds, labels)
+            (True, "cyclic permutation", _cyclic_permutation, shapes, seeds, labels)
+            for labels in both
+        ],
+        *[
+            (permutation_invariant, "permutation", _permutation, shapes, seeds, labels)
             for labels in both
         ],
         (True, "vmap", _vmap, shapes, seeds),
@@ -152,13 +155,13 @@ def _structure_kept(
         require(int(state.round) == index + 1, f"after round {index + 1}, round is {state.round}")
 
 
-def _rotated(recipe: Recipe, shape: Shape, seed: int, labels: bool) -> None:
-    """samples rotated within the batch, with their labels, latents and ε, change nothing."""
+def _cyclic_permutation(recipe: Recipe, shape: Shape, seed: int, labels: bool) -> None:
+    """a cyclic permutation of the samples, with labels, latents and ε, changes nothing."""
     _check_order(recipe, shape, seed, labels, torch.arange(SIZE).roll(2))
 
 
-def _permuted(recipe: Recipe, shape: Shape, seed: int, labels: bool) -> None:
-    """samples in another order, with their labels, latents and ε, change nothing."""
+def _permutation(recipe: Recipe, shape: Shape, seed: int, labels: bool) -> None:
+    """any permutation of the samples, with labels, latents and ε, changes nothing."""
     source = torch.Generator().manual_seed(seed)
     _check_order(recipe, shape, seed, labels, torch.randperm(SIZE, generator=source))
 
