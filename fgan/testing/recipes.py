@@ -52,8 +52,8 @@ def check_recipe(
 
     conditional: check rounds with labels too: fakes are made under the labels of the real batch,
         and with networks that ignore the label a round is the one without labels.
-    permutation_invariant: the same for every permutation (true unless the penalty pairs samples of one
-        batch).
+    permutation_invariant: the same after every permutation (true unless the penalty pairs samples
+        of one batch).
     compiled: `torch.compile(step, fullgraph=True)` equals the step, and does not compile again.
     max_examples: how many examples Hypothesis draws for each invariant.
 
