@@ -111,7 +111,7 @@ def per_sample(
 ) -> fgan.Algorithm:
     """The recipe with its penalty's gradients taken sample by sample, as they are defined."""
     known = REGISTRY[recipe]
-    return fgan.game.algorithm(
+    return fgan.make_algorithm(
         generator,
         critic,
         adversarial(fgan.losses.wasserstein_critic_loss, PENALTIES[recipe]),

@@ -40,7 +40,7 @@ METHODS: dict[str, Callable[..., fgan.Algorithm]] = {
     "WGAN-GP": partial(fgan.wgan_gp, penalty_weight=0.5),
     "WGAN-div, p = 6": fgan.wgan_div,
     "WGAN-div, p = 2": partial(fgan.wgan_div, k=0.5, p=2),
-    "GAN + R1": partial(fgan.game.algorithm, **MINIMAX),
+    "GAN + R1": partial(fgan.make_algorithm, **MINIMAX),
 }
 
 

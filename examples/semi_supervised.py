@@ -64,7 +64,7 @@ def match_features(critic: Any, fake: Tensor, data: Data) -> tuple[Tensor, dict[
 def make(generator_optimizer: Any, critic_optimizer: Any) -> fgan.Algorithm:
     objectives = CriticObjective(classify), GeneratorObjective(match_features, uses_real=True)
     optimizers = dict(generator_optimizer=generator_optimizer, critic_optimizer=critic_optimizer)
-    return fgan.game.algorithm(G, D, *objectives, **optimizers)
+    return fgan.make_algorithm(G, D, *objectives, **optimizers)
 
 
 def moons(n: int, seed: int) -> tuple[Tensor, Tensor]:

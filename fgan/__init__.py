@@ -7,6 +7,7 @@ state, info = algorithm.step(state, batch, algorithm.noise(seed=0, round_index=0
 
 from fgan import data, losses, measures, models, objectives, optim, penalties, tree
 from fgan.accumulation import accumulate
+from fgan.algorithm import make_algorithm
 from fgan.compiler.compile import compile
 from fgan.networks import Network, make_functional
 from fgan.optim import adam, adamw, rmsprop, sgd
@@ -32,6 +33,7 @@ __all__ = [
     "data",
     "gan",
     "losses",
+    "make_algorithm",
     "make_functional",
     "measures",
     "models",

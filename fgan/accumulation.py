@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from fgan import tree
-from fgan.game import of_parts
+from fgan.algorithm import of_parts
 from fgan.scalars import check_count
 from fgan.types import Algorithm, Batch, Data, GANState, Gradient, Noise
 

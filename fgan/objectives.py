@@ -7,7 +7,7 @@ tensor; `figures` is a dict of 0-d tensors for `GANInfo`: "distance", "penalty",
 "fake_score" go to the fields of these names, the others to `terms`.
 
 `adversarial` and `adversarial_generator` build the usual ones. Losses of another kind (translation,
-semi-supervised, InfoGAN) are further functions of this form, for `fgan.game.algorithm`.
+semi-supervised, InfoGAN) are further functions of this form, for `fgan.make_algorithm`.
 """
 
 from __future__ import annotations

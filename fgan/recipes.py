@@ -5,8 +5,8 @@ recipe of their own (Mirza & Osindero 2014, arXiv 1411.1784): give `generator(z,
 and batches with conditions, and every recipe below is conditional. Fakes are then made under the
 conditions of the real batch, and a penalty differentiates by x alone with y held.
 
-All recipes take the keywords of `fgan.game.Settings`. `RECIPES` is the one registry: the command
-line, the bench, the tests and the README read names and defaults from there.
+All recipes take the keywords of `fgan.algorithm.Settings`. `RECIPES` is the one registry: the
+command line, the bench, the tests and the README read names and defaults from there.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from typing import Any, NamedTuple, Unpack, cast
 from torch import Tensor, nn
 
 from fgan import losses, tree
+from fgan.algorithm import Settings, make_algorithm
 from fgan.checks import check_per_sample
-from fgan.game import Settings, algorithm
 from fgan.networks import is_per_sample
 from fgan.objectives import Penalty, adversarial, adversarial_generator
 from fgan.optim import Optimizer, adam, rmsprop
@@ -51,7 +51,7 @@ def gan(
         one_pass=is_per_sample(critic),
     )
     of_generator = adversarial_generator(_GENERATOR_LOSSES[loss])
-    return algorithm(generator, critic, objective, of_generator, **_filled("gan", settings))
+    return make_algorithm(generator, critic, objective, of_generator, **_filled("gan", settings))
 
 
 _GENERATOR_LOSSES = {
@@ -77,7 +77,7 @@ def wgan(
         return clip_parameters(params, scalar_at(clip, count))
 
     filled = _filled("wgan", settings)
-    return algorithm(generator, critic, objective, _WASSERSTEIN, project=project, **filled)
+    return make_algorithm(generator, critic, objective, _WASSERSTEIN, project=project, **filled)
 
 
 def wgan_gp(
@@ -103,7 +103,8 @@ def wgan_gp(
     )
     penalty = Penalty(function, penalty_weight, sample_at)
     objective = adversarial(losses.wasserstein_critic_loss, penalty)
-    return algorithm(generator, critic, objective, _WASSERSTEIN, **_filled("wgan-gp", settings))
+    filled = _filled("wgan-gp", settings)
+    return make_algorithm(generator, critic, objective, _WASSERSTEIN, **filled)
 
 
 def wgan_div(
@@ -128,7 +129,8 @@ def wgan_div(
     check_per_sample(critic)
     function = partial(w_divergence_penalty, k=k, p=p, gradients=batched_input_gradients)
     objective = adversarial(losses.wasserstein_critic_loss, Penalty(function, at=sample_at))
-    return algorithm(generator, critic, objective, _WASSERSTEIN, **_filled("wgan-div", settings))
+    filled = _filled("wgan-div", settings)
+    return make_algorithm(generator, critic, objective, _WASSERSTEIN, **filled)
 
 
 _WASSERSTEIN = adversarial_generator(losses.wasserstein_generator_loss)

@@ -103,7 +103,7 @@ def test_lazy_penalties_are_taken_in_every_part():
 
     lazy = Penalty(zero_centered_penalty, 0.5, "real", every=2)
     rate = dict(critic_optimizer=fgan.sgd(0.1), generator_optimizer=fgan.sgd(0.1))
-    whole = fgan.game.algorithm(
+    whole = fgan.make_algorithm(
         *pair(),
         adversarial(fgan.losses.hinge_critic_loss, lazy),
         adversarial_generator(fgan.losses.wasserstein_generator_loss),

@@ -14,7 +14,7 @@ FLOORS = {
     1: "tree seeds scalars types losses optim models",
     2: "networks penalties augment",
     3: "checks objectives measures",
-    4: "game",
+    4: "game algorithm",
     5: "recipes population accumulation distributed compiler evaluation data testing",
     6: "run",
     7: "cli __main__",
@@ -129,6 +129,9 @@ def worldly(modules):
             # The compiler logs for its developers, through a logger that is silent by default.
             if top == "logging" and module.partition(".")[0] == "compiler":
                 continue
+            # NumPy's generator is looked at where somebody else has imported NumPy.
+            if (module, top) == ("networks.randomness", "sys"):
+                continue
             if top in BANNED_MODULES:
                 yield f"fgan.{module} imports {top}"
         for node in ast.walk(tree):
@@ -173,7 +176,7 @@ def test_only_the_edge_touches_the_world(house):
 def test_the_parser_sees_the_house(house):
     """Modules and arrows that are known to be there are found, those of packages too."""
     assert {"", "tree", "networks", "game", "recipes", "data.real"} <= set(house)
-    assert arrows(house)["game"] >= {"tree", "checks", "networks", "objectives", "types"}
+    assert arrows(house)["algorithm"] >= {"tree", "checks", "networks", "objectives", "types"}
     assert "losses" in arrows(house)["recipes"]
 
 

@@ -19,7 +19,7 @@ from torch import nn
 
 import fgan
 from fgan import losses
-from fgan.game import algorithm as algorithm_of
+from fgan.algorithm import make_algorithm
 from fgan.objectives import adversarial, adversarial_generator
 
 
@@ -232,7 +232,7 @@ def test_a_loss_that_sees_real_samples_is_given_them():
     """Relativistic pairs without them would have a gradient of exactly zero, unnoticed."""
     options = dict(generator_optimizer=fgan.sgd(0.1), critic_optimizer=fgan.sgd(0.1))
     blind, seeing = (
-        algorithm_of(
+        make_algorithm(
             *pair(),
             adversarial(losses.relativistic_critic_loss),
             adversarial_generator(losses.relativistic_generator_loss, uses_real=sees),

@@ -16,7 +16,7 @@ from torch import nn
 
 import fgan
 from fgan import losses, tree
-from fgan.game import algorithm as algorithm_of
+from fgan.algorithm import make_algorithm
 from fgan.objectives import (
     CriticObjective,
     Draw,
@@ -36,7 +36,7 @@ GENERATOR = adversarial_generator(losses.wasserstein_generator_loss)
 def game(*terms, modules=None, **options):
     """A Wasserstein game with these terms."""
     objective = adversarial(losses.wasserstein_critic_loss, *terms)
-    return algorithm_of(*(modules or pair()), objective, GENERATOR, **RATE | options)
+    return make_algorithm(*(modules or pair()), objective, GENERATOR, **RATE | options)
 
 
 def rounds(algorithm, count, step=None, conditional=False):
@@ -227,7 +227,7 @@ def cross_entropy(logits, label):
 def classifying(*more, one_pass=True, **options):
     """An auxiliary classifier GAN with these further terms."""
     head = Head("class", cross_entropy, 0.5)
-    return algorithm_of(
+    return make_algorithm(
         make(lambda: pair(conditional=True)[0]),
         make(Classifying),
         adversarial(losses.hinge_critic_loss, head, *more, one_pass=one_pass),
@@ -314,7 +314,7 @@ def drawing(draws, lazy=None):
 
     of_generator = GeneratorObjective(noisy, draws={"shift": Draw("uniform")})
     options = dict(sample_shape=(2,), n_critic=2)
-    return algorithm_of(*pair(), objective, of_generator, **RATE | options)
+    return make_algorithm(*pair(), objective, of_generator, **RATE | options)
 
 
 def test_random_tensors_are_a_function_of_seed_and_round():
@@ -380,7 +380,7 @@ def test_declared_tensors_have_to_be_given():
 def test_objectives_that_cannot_be_are_refused(objective, options, message):
     """When the algorithm is built."""
     with pytest.raises(ValueError, match=message):
-        algorithm_of(*pair(), objective, GENERATOR, **RATE | options)
+        make_algorithm(*pair(), objective, GENERATOR, **RATE | options)
 
 
 # --- batches of two sizes ------------------------------------------------------------------------

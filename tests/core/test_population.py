@@ -89,7 +89,7 @@ def test_a_population_in_simultaneous_play():
 def test_members_with_a_loss_that_sees_real_samples():
     """They see those of the last batch, as a run alone does."""
     losses, adam = fgan.losses, fgan.adam(0.01)
-    algorithm = fgan.game.algorithm(
+    algorithm = fgan.make_algorithm(
         *pair(norm=True),
         objectives.adversarial(losses.relativistic_critic_loss),
         objectives.adversarial_generator(losses.relativistic_generator_loss, uses_real=True),

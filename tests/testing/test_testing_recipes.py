@@ -8,6 +8,7 @@ from torch import nn
 
 import fgan
 from fgan import game, losses, tree
+from fgan.algorithm import make_algorithm
 from fgan.objectives import Draw, Penalty, adversarial, adversarial_generator
 from fgan.penalties import gradient_norms, zero_centered_penalty
 from fgan.testing import check_recipe
@@ -27,7 +28,7 @@ def relativistic(
     penalties=R1_AND_R2,
 ):
     """An algorithm of relativistic losses with R1 and R2."""
-    return game.algorithm(
+    return make_algorithm(
         generator,
         critic,
         adversarial(critic_loss, *penalties),
@@ -55,7 +56,7 @@ def with_draws(generator, critic, latent_dim):
 
         return objective._replace(function=function, draws={"scale": Draw("uniform")})
 
-    return game.algorithm(
+    return make_algorithm(
         generator,
         critic,
         with_scale(adversarial(losses.wasserstein_critic_loss)),
@@ -249,12 +250,12 @@ WRONG = {
     "promoting": (promoting, "structure kept"),
     "one update too few": (replacing(one_too_few), "composition"),
     "generator's buffers move": (with_critic_update(buffers_move), "one player an update"),
-    "one epsilon": (with_critic_update(one_epsilon), "every sample used|samples rotated"),
-    "weighted by position": (with_critic_update(weighted_by_position), "samples rotated"),
+    "one epsilon": (with_critic_update(one_epsilon), "every sample used|cyclic permutation"),
+    "weighted by position": (with_critic_update(weighted_by_position), "cyclic permutation"),
     "labels drawn anew": (with_critic_update(labels_drawn_anew), "labels shared"),
     "first sample only": (
         partial(relativistic, penalties=(Penalty(mean_of_the_batch_penalty),)),
-        "samples rotated|every sample used",
+        "cyclic permutation|every sample used",
     ),
     "critic's sign": (
         partial(relativistic, critic_loss=mirrored, penalties=()),

@@ -1,0 +1,341 @@
+"""An `Algorithm` of two modules and two objectives: the functions of `fgan.game`, bound to a game.
+
+Beside the round there are the first state, the noise of a round, samples and scores.
+"""
+
+# Annotations stay unevaluated, since torch.compile would have to trace those of inner functions.
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypedDict, Unpack
+
+import torch
+from torch import Tensor, nn
+
+from fgan import checks, tree
+from fgan.game import (
+    Game,
+    Player,
+    apply_critic,
+    apply_generator,
+    critic_gradient,
+    critic_update,
+    fakes,
+    generator_gradient,
+    generator_update,
+    step,
+)
+from fgan.networks import (
+    check_deterministic,
+    find_randomness,
+    is_transformed,
+    make_functional,
+    parameters_and_buffers,
+    reinitialized,
+)
+from fgan.objectives import (
+    CriticObjective,
+    Draw,
+    GeneratorObjective,
+    check_objectives,
+    is_known,
+)
+from fgan.optim import Optimizer
+from fgan.scalars import Scalar
+from fgan.seeds import mix_seed
+from fgan.types import (
+    EMA,
+    Algorithm,
+    Batch,
+    CriticUpdates,
+    Data,
+    Extra,
+    GANState,
+    Noise,
+    Params,
+    Parts,
+    PlayerState,
+)
+
+# Keep the seeds of a run's parameters and of its rounds' noise apart.
+_PARAMETERS, _NOISE = 1, 2
+
+
+def init(game: Game, generator: nn.Module, critic: nn.Module, seed: int | None = None) -> GANState:
+    """A seeded re-initialisation, or without a seed copies of what the modules hold at that moment.
+
+    Frozen parameters keep their values either way. Raises ValueError for a layer that holds
+    parameters and cannot reset them.
+    """
+
+    def player(module: nn.Module, optimizer: Optimizer, index: int) -> PlayerState:
+        if seed is not None:
+            module = reinitialized(module, mix_seed(seed, _PARAMETERS, index))
+        params, buffers = parameters_and_buffers(module)
+        return PlayerState(params, buffers, optimizer.init(params))
+
+    first = player(generator, game.generator.optimizer, 0)
+    second = player(critic, game.critic.optimizer, 1)
+    ema: EMA | Params = {}
+    if game.ema_decay is not None:
+        ema = EMA(tree.clone(first.params), tree.clone(first.buffers))
+    device = next(generator.parameters()).device
+    return GANState(first, second, ema, torch.zeros((), dtype=torch.int64, device=device))
+
+
+class NoiseShape(NamedTuple):
+    """What the randomness of a round looks like."""
+
+    latent_dim: int
+    n_critic: CriticUpdates
+    critic_draws: dict[str, Draw]
+    generator_draws: dict[str, Draw]
+    lazy: dict[str, int]
+    sample_shape: tuple[int, ...] | None
+    parameter: Callable[[], Tensor]
+    """The generator's first parameter: the noise has its device and dtype."""
+
+
+def noise(
+    shape: NoiseShape,
+    seed: int,
+    round_index: int,
+    batch_size: int,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+    generator_batch_size: int | None = None,
+) -> Noise:
+    """All randomness of round `round_index`: a pure function of these arguments.
+
+    On the generator's device and in its dtype unless told otherwise. Raises ValueError for batch
+    sizes below 1.
+    """
+    for name, size in ("batch_size", batch_size), ("generator_batch_size", generator_batch_size):
+        if size is not None and size < 1:
+            raise ValueError(f"{name} is at least 1, and {size} was given")
+    first = shape.parameter()
+    device = torch.device(device or first.device)
+    source = torch.Generator(device).manual_seed(mix_seed(seed, _NOISE, round_index))
+    options: dict[str, Any] = dict(generator=source, device=device, dtype=dtype or first.dtype)
+    updates = shape.n_critic(round_index) if callable(shape.n_critic) else shape.n_critic
+    rows = batch_size if generator_batch_size is None else generator_batch_size
+
+    def drawn(draw: Draw, *lead: int) -> Tensor:
+        rest = shape.sample_shape if draw.shape is None else draw.shape
+        function = torch.randn if draw.distribution == "normal" else torch.rand
+        return function(*lead, *(rest or ()), **options)
+
+    latents = (
+        torch.randn(updates, batch_size, shape.latent_dim, **options),
+        torch.randn(rows, shape.latent_dim, **options),
+        torch.rand(updates, batch_size, **options),
+    )
+    extra: Extra = {}
+    due = [name for name, every in shape.lazy.items() if round_index % every == 0]
+    if shape.critic_draws or shape.lazy:
+        extra["critic"] = {
+            name: drawn(draw, updates, batch_size) for name, draw in shape.critic_draws.items()
+        } | {name: torch.zeros(updates, 0, device=device) for name in due}
+    if shape.generator_draws:
+        extra["generator"] = {n: drawn(draw, rows) for n, draw in shape.generator_draws.items()}
+    return Noise(*latents, extra)
+
+
+def generate(
+    game: Game,
+    latent_dim: int,
+    state: GANState,
+    latent: Tensor,
+    condition: Tensor | None = None,
+) -> Tensor:
+    """latent [B, Z] -> samples [B, ...], in evaluation mode, by the EMA's parameters where kept.
+
+    Raises ValueError for a latent of another shape.
+    """
+    checks.check_latent(latent, latent_dim)
+    kept = state.ema if isinstance(state.ema, EMA) else state.generator
+    conditions = () if condition is None else (condition,)
+    return game.generator.apply(kept.params, kept.buffers, latent, *conditions, training=False)[0]
+
+
+def score(
+    game: Game,
+    heads: bool,
+    state: GANState,
+    samples: Tensor,
+    condition: Tensor | None = None,
+) -> Tensor:
+    """The critic on its own: samples [B, ...] -> scores [B], in evaluation mode."""
+    conditions = () if condition is None else (condition,)
+    params, buffers, _ = state.critic
+    output, _ = game.critic.apply(params, buffers, samples, *conditions, training=False)
+    return checks.as_scores(output[0] if heads else output, samples)
+
+
+def bind(function: Callable[..., Any], *first: Any) -> Any:
+    """The function with its first arguments given, as a partial, with its docstring for `help`."""
+
+    def bound(*rest: Any, **named: Any) -> Any:
+        return function(*first, *rest, **named)
+
+    signature = inspect.signature(function)
+    left = [p for p in signature.parameters.values() if p.kind is not p.KEYWORD_ONLY]
+    about: Any = bound
+    about.__name__, about.__doc__ = function.__name__, function.__doc__
+    about.__signature__ = signature.replace(parameters=left[len(first) :])
+    return bound
+
+
+class Settings(TypedDict, total=False):
+    """The keywords that `make_algorithm` and every recipe take."""
+
+    n_critic: CriticUpdates | None
+    """Critic updates a round: a number, or a function of the round's index."""
+    generator_optimizer: Optimizer | None
+    critic_optimizer: Optimizer | None
+    latent_dim: int | None
+    """Default: the generator's attribute of that name."""
+    ema_decay: Scalar | None
+    """Keep a running average of the generator's parameters, for `generate`."""
+    update: str
+    """"alternating", or "simultaneous": both players from the gradients at one state."""
+    autocast: torch.dtype | None
+    """`torch.bfloat16` runs both networks under `torch.autocast`, their backward passes too.
+    Parameters, moments, losses, input gradients and their norms stay in float32."""
+    sample_shape: tuple[int, ...] | None
+    """Of one sample, for draws of that shape. Default: the generator's attribute."""
+
+
+def make_algorithm(
+    generator: nn.Module,
+    critic: nn.Module,
+    critic_objective: CriticObjective,
+    generator_objective: GeneratorObjective,
+    *,
+    project: Callable[[Params, Tensor], Params] | None = None,
+    heads: bool = False,
+    **settings: Unpack[Settings],
+) -> Algorithm:
+    """The game of two modules under two objectives, as pure functions; `fgan.recipes` fills it in.
+
+    project: `project(params, round)` brings the critic's parameters back into the constraint set
+        after each update.
+    heads: whether the critic returns (scores, ...), so that `score` takes the first.
+    settings: `Settings`; both optimisers are needed, and n_critic is 1 by default.
+
+    Raises ValueError for any of these out of range, for networks that cannot be pure
+    (`fgan.make_functional`), and for networks and objectives that draw random numbers; TypeError
+    for a setting that there is not.
+    """
+    if unknown := settings.keys() - Settings.__annotations__.keys():
+        known = ", ".join(Settings.__annotations__)
+        raise TypeError(f"there is no setting {min(unknown)!r} here; known are {known}")
+    of_generator, of_critic = checks.check_optimizers(
+        settings.get("generator_optimizer"), settings.get("critic_optimizer")
+    )
+    n_critic = settings.get("n_critic")
+    n_critic = 1 if n_critic is None else n_critic
+    update, autocast = settings.get("update", "alternating"), settings.get("autocast")
+    checks.check_game(n_critic, settings.get("ema_decay"), update, autocast)
+    check_objectives(critic_objective, generator_objective)
+    latent_dim = checks.latent_dim_of(generator, settings.get("latent_dim"))
+    game = Game(
+        Player(make_functional(generator, autocast).apply, of_generator),
+        Player(make_functional(critic, autocast).apply, of_critic),
+        critic_objective,
+        generator_objective,
+        project,
+        settings.get("ema_decay"),
+    )
+    shape = _noise_shape(generator, game, latent_dim, n_critic, settings.get("sample_shape"))
+    check_deterministic(generator, critic, latent_dim)
+    if not (is_known(critic_objective) and is_known(generator_objective)):
+        _check_objectives_deterministic(game, shape, generator, critic)
+    return Algorithm(
+        init=bind(init, game, generator, critic),
+        noise=bind(noise, shape),
+        generate=bind(generate, game, latent_dim),
+        score=bind(score, game, heads),
+        n_critic=n_critic,
+        latent_dim=latent_dim,
+        **of_parts(_parts(game, shape, update == "simultaneous")),
+    )
+
+
+def _noise_shape(
+    generator: nn.Module,
+    game: Game,
+    latent_dim: int,
+    n_critic: CriticUpdates,
+    sample_shape: tuple[int, ...] | None,
+) -> NoiseShape:
+    draws = game.critic_objective.draws, game.generator_objective.draws
+    is_needed = any(draw.shape is None for each in draws for draw in each.values())
+    return NoiseShape(
+        latent_dim,
+        n_critic,
+        *draws,
+        game.critic_objective.lazy,
+        checks.sample_shape_of(generator, sample_shape, is_needed),
+        lambda: next(generator.parameters()),
+    )
+
+
+def _check_objectives_deterministic(
+    game: Game, shape: NoiseShape, generator: nn.Module, critic: nn.Module
+) -> None:
+    """Raise ValueError if an objective draws random numbers, seen on a batch of two fakes."""
+    if is_transformed():
+        return
+    state, drawn = init(game, generator, critic), noise(shape, 0, 0, 2)
+    extras = ({n: x[0] for n, x in drawn.extra.get("critic", {}).items()}, drawn.extra)
+    labels = torch.zeros(2, dtype=torch.int64, device=state.round.device)
+    for condition in (None, labels):
+
+        def gradients(condition: Tensor | None = condition) -> Any:
+            fake = fakes(game, state, drawn.critic_latent[0], condition)
+            data = Data(fake, fake, condition, drawn.mix[0], extras[0], state.round)
+            of_critic = critic_gradient(game, state, data)
+            data = Data(fake, None, condition, None, extras[1].get("generator", {}), state.round)
+            return of_critic, generator_gradient(game, state, drawn.generator_latent, data)
+
+        try:
+            found = find_randomness(gradients)
+        except Exception:  # the objective wants another condition or batch: seen at the first round
+            continue
+        if found:
+            raise ValueError(
+                f"an objective draws random numbers ({found}), so a round would not be a pure "
+                "function: declare them (fgan.objectives.Draw) and read them in data.extra"
+            )
+        return
+
+
+def _parts(game: Game, shape: NoiseShape, simultaneous: bool) -> Parts:
+    uses_real = game.generator_objective.uses_real
+
+    def check(state: GANState, batch: Batch, noise: Noise) -> None:
+        checks.check_round(batch, noise, shape.latent_dim, uses_real)
+
+    return Parts(
+        fakes=bind(fakes, game),
+        critic_gradient=bind(critic_gradient, game),
+        apply_critic=bind(apply_critic, game),
+        generator_gradient=bind(generator_gradient, game),
+        apply_generator=bind(apply_generator, game),
+        check=check,
+        simultaneous=simultaneous,
+        uses_real=uses_real,
+        extra=(bool(shape.critic_draws or shape.lazy), bool(shape.generator_draws)),
+    )
+
+
+def of_parts(parts: Parts) -> dict[str, Any]:
+    """The fields of an `Algorithm` that follow from its parts."""
+    return dict(
+        parts=parts,
+        step=bind(step, parts),
+        critic_update=bind(critic_update, parts),
+        generator_update=bind(generator_update, parts),
+    )
