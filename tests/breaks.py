@@ -183,14 +183,14 @@ BREAKS = {
         "tree.lerp(ema.params, params, decay)", ROUND,
     ),
     "samples without the EMA": Break(
-        "game.generate", "kept = state.ema if isinstance(state.ema, EMA) else state.generator",
+        "algorithm.generate", "kept = state.ema if isinstance(state.ema, EMA) else state.generator",
         "kept = state.generator", ROUND,
     ),
     "rounds not counted": Break(
         "game.apply_generator", "state.round + 1", "state.round", ROUND,
     ),
     "noise the same in every round": Break(
-        "game.noise", "mix_seed(seed, _NOISE, round_index)", "mix_seed(seed, _NOISE)", ROUND,
+        "algorithm.noise", "mix_seed(seed, _NOISE, round_index)", "mix_seed(seed, _NOISE)", ROUND,
     ),
     # networks
     "buffers mutated": Break(
@@ -227,7 +227,7 @@ BREAKS = {
         "testing_critics",
     ),
     "labels not checked under grad": Break(
-        "_readable", "while functorch.is_gradtrackingtensor(x):", "while False:", "models",
+        "_readable", "while functorch.is_gradtrackingtensor(x):", "while False:", "model_inputs",
     ),
     "missing real scores taken from the fakes": Break(
         "adversarial_generator.objective", "real_scores = torch.full_like(fake_scores, torch.nan)",
@@ -257,7 +257,7 @@ BREAKS = {
         "donation",
     ),
     "expanded tensor accepted for donation": Break(
-        "_check_memory", "any(map(_overlaps_itself, leaves))", "False", "donation",
+        "_check_memory", "any(map(_overlaps_itself, tensors))", "False", "donation",
     ),
     "leaf read after it was overwritten": Break(
         "copy_before_overwrite", "if value is not target and", "if False and", "donation",

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from fgan import tree
 from fgan.compiler import _torch
-from fgan.compiler.tracing import autocast_dtypes, leaves, signature
+from fgan.compiler.tracing import autocast_dtypes
+from fgan.compiler.trees import leaves, map_leaves, signature
 from fgan.types import Batch, GANInfo, GANState, Noise
 
 Round = Callable[[GANState, Batch, Noise], tuple[GANState, GANInfo]]
@@ -118,7 +119,7 @@ class CUDAGraphedStep:
 
     def _replay(self, captured: CapturedRound, inputs: list[Tensor]) -> GANInfo:
         """Launch the round, and return its info in new memory."""
-        info: GANInfo = tree.map(torch.empty_like, captured.info)
+        info: GANInfo = map_leaves(torch.empty_like, captured.info)
         with torch.no_grad():  # one launch copies all inputs, and one all of the info
             self._copy_all(captured.inputs, inputs)
             captured.replay()

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fgan import tree
 from fgan.compiler import _torch
+from fgan.compiler.trees import leaves, map_leaves
 from fgan.types import GANState
 
 
@@ -32,11 +33,11 @@ def donate(state: GANState, checked: bool = False) -> GANState:
 
     Raises ValueError where they do share memory.
     """
-    leaves, structure = tree.flatten(state)
+    tensors = leaves(state)
     if not checked:
-        _check_memory(leaves)
-    donated: GANState = tree.unflatten([leaf.detach() for leaf in leaves], structure)
-    for leaf in leaves:
+        _check_memory(tensors)
+    donated: GANState = map_leaves(Tensor.detach, state)
+    for leaf in tensors:
         leaf.__class__ = DonatedTensor
     return donated
 
@@ -60,12 +61,12 @@ def write_in_place(new: Any, old: Any) -> None:
             target.copy_(source)
 
 
-def _check_memory(leaves: list[Tensor]) -> None:
+def _check_memory(tensors: list[Tensor]) -> None:
     # Only the leaves' ranges of addresses are compared. The ranges of interleaved leaves overlap
     # though their elements need not; an exact test would take too long for every round.
-    ranges = sorted(_address_range(leaf) for leaf in leaves if leaf.numel())
+    ranges = sorted(_address_range(leaf) for leaf in tensors if leaf.numel())
     overlap = any(end > begin for (_, end), (begin, _) in pairwise(ranges))
-    if overlap or any(map(_overlaps_itself, leaves)):
+    if overlap or any(map(_overlaps_itself, tensors)):
         raise ValueError(
             "two leaves of this state, or two elements of a leaf, share their memory, and a "
             "donated state is written into: donate a copy (fgan.tree.clone), or use "

@@ -5,7 +5,7 @@ then, and what is left is one straight line of tensor operations, the second der
 `jax.jit` traces like this too. It takes a fraction of the time that following the bytecode takes.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ from torch.fx import GraphModule, Node
 
 from fgan import tree
 from fgan.compiler import _torch
+from fgan.compiler.trees import signature, unflattener
 
 CompiledFunction = Callable[..., Sequence[Tensor]]
 Backend = Callable[[GraphModule, list[Tensor]], CompiledFunction]
@@ -25,8 +26,8 @@ class Compiled(NamedTuple):
     """A program for one signature of its inputs."""
 
     function: CompiledFunction
-    structure: Any
-    """How the results nest."""
+    nest: Callable[[Iterator[Tensor]], Any]
+    """Nests the results as the traced function does."""
     closed_over: list[Tensor]
     """Tensors that the traced function reads beside its inputs, passed at every call."""
 
@@ -55,7 +56,7 @@ class Program:
         self.started += 1
         with torch.no_grad():
             results = compiled.function(*tensors, *compiled.closed_over)
-        return tree.unflatten(results, compiled.structure)
+        return compiled.nest(iter(results))
 
     def prepare(self, *inputs: Any) -> tuple[Compiled, list[Tensor]]:
         """Compile for these inputs if that has not been done; the program and the tensors."""
@@ -69,14 +70,15 @@ class Program:
         # New tensor objects: if two inputs were one object, the compiler would make one input of
         # them, for all later calls too.
         examples = [tensor.detach() for tensor in tensors]
-        structure: Any = None
+        nest: Any = None
 
         def flat(*traced: Tensor) -> list[Any]:
-            nonlocal structure
+            nonlocal nest
             values = iter(traced)
             arguments = tree.map(lambda leaf: None if leaf is None else next(values), inputs)
-            results, structure = tree.flatten(self._function(*arguments))
-            return results
+            results = self._function(*arguments)
+            nest = unflattener(results)
+            return tree.leaves(results)
 
         with torch.no_grad():
             graph = trace(flat, *examples)
@@ -85,7 +87,7 @@ class Program:
             closed_over = lift_closed_over(graph)
             self.host_tensors += [each for each in closed_over if each.device.type == "cpu"]
             examples += [tensor.detach() for tensor in closed_over]
-            return Compiled(self._backend(graph, examples), structure, closed_over)
+            return Compiled(self._backend(graph, examples), nest, closed_over)
 
 
 def trace(function: Callable[..., Any], *examples: Tensor) -> GraphModule:
@@ -162,47 +164,3 @@ def autocast_dtypes() -> tuple[torch.dtype | None, ...]:
         torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
         for device in ("cpu", "cuda")
     )
-
-
-def signature(inputs: Any) -> tuple[list[Tensor], Any]:
-    """The tensors, and how they nest beside the shape, strides, dtype and device of each.
-
-    The tensors come in the order of `tree.leaves`. This function takes a fraction of the time of
-    `tree.leaves`, and it runs in every round.
-    """
-    tensors: list[Tensor] = []
-    key: list[Any] = []
-    _append_signature(inputs, tensors, key)
-    return tensors, tuple(key)
-
-
-def _append_signature(node: Any, tensors: list[Tensor], key: list[Any]) -> None:
-    if isinstance(node, Tensor):
-        tensors.append(node)
-        key += (node.shape, node.stride(), node.dtype, node.device)
-    elif node is None:
-        key.append(None)
-    else:
-        children, structure = _children(node)
-        key += (type(node), structure)
-        for child in children:
-            _append_signature(child, tensors, key)
-
-
-def leaves(node: Any) -> list[Tensor]:
-    """The tensors in the order of `tree.leaves`, in a fraction of its time."""
-    if isinstance(node, Tensor):
-        return [node]
-    return [] if node is None else [leaf for each in _children(node)[0] for leaf in leaves(each)]
-
-
-def _children(node: Any) -> tuple[Sequence[Any], Any]:
-    """What a container holds, and what identifies its structure."""
-    if isinstance(node, dict):
-        return list(node.values()), tuple(node)
-    if isinstance(node, tuple | list):
-        return node, len(node)
-    children, structure = tree.flatten(node)  # a container registered with torch's pytree
-    if any(child is node for child in children):
-        raise TypeError(f"a compiled step takes tensors, and its inputs hold {node!r}")
-    return children, structure
