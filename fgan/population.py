@@ -7,6 +7,7 @@ and `fgan.compile` takes it as one.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
@@ -19,12 +20,10 @@ from fgan.checks import check_members, check_seeds, check_state
 from fgan.types import (
     Algorithm,
     Batch,
-    CriticInfo,
     Data,
     Extra,
     GANInfo,
     GANState,
-    GeneratorInfo,
     InitFunction,
     Noise,
     NoiseFunction,
@@ -73,25 +72,58 @@ def population(algorithm: Algorithm | Callable[[Any], Algorithm], values: Any = 
     losses and schedules that ask a value which way to go; `fgan.models` has a spectral norm that
     works.
     """
-    if isinstance(algorithm, Algorithm):
-        if values is not None:
-            raise ValueError("values are given to a function that makes an algorithm of them")
-        single, runs, build = algorithm, None, lambda value: algorithm
-    else:
-        runs, build = _algorithms(algorithm, values), algorithm
-        single = runs[0]
-    members = (None if runs is None else len(runs), *single.members)
+    if not isinstance(algorithm, Algorithm):
+        return _Members(algorithm, values, _algorithms(algorithm, values)).algorithm()
+    if values is not None:
+        raise ValueError("values are given to a function that makes an algorithm of them")
+    return _Members(lambda value: algorithm, None, [algorithm]).algorithm()
 
-    def init(seeds: Sequence[Any]) -> GANState:
-        check_seeds(seeds, members[0])
-        each_run = [single] * len(seeds) if runs is None else runs
-        pairs = zip(each_run, seeds, strict=True)
+
+class _Members:
+    """The functions of an algorithm, each for all members of a population."""
+
+    def __init__(
+        self, build: Callable[[Any], Algorithm], values: Any, runs: list[Algorithm]
+    ) -> None:
+        self._build, self._values, self._runs, self._single = build, values, runs, runs[0]
+        own = None if values is None else len(runs)
+        self._axes = (own, *self._single.members)
+
+    def algorithm(self) -> Algorithm:
+        """The population as an algorithm."""
+        each, part = self._each, self._each_part
+        data: Any = Data(*(None, 0, None, 0, 0, 0))  # type: ignore[arg-type]
+        return self._single._replace(
+            init=cast(InitFunction, self.init),  # of seeds, one a member
+            step=self.step,
+            noise=cast(NoiseFunction, self.noise),
+            generate=self.generate,
+            score=self.score,
+            critic_update=each("critic_update", 0, None, None, 0, 0, 0, 0),
+            generator_update=each("generator_update", 0, 0, None, None, 0),
+            parts=self._single.parts._replace(
+                fakes=part("fakes", 0, 0, None),
+                critic_gradient=part("critic_gradient", 0, data),
+                apply_critic=part("apply_critic", 0, 0),
+                generator_gradient=part("generator_gradient", 0, 0, data),
+                apply_generator=part("apply_generator", 0, 0),
+                check=self.check,
+            ),
+            members=self._axes,
+        )
+
+    def init(self, seeds: Sequence[Any]) -> GANState:
+        """Every member's state from its own seed: leaves [members, ...]."""
+        check_seeds(seeds, self._axes[0])
+        runs = self._runs if self._values is not None else self._runs * len(seeds)
+        pairs = zip(runs, seeds, strict=True)
         state: GANState = tree.stack([run.init(seed) for run, seed in pairs])
         return state
 
-    def noise(seeds: Sequence[Any], *given: Any, **options: Any) -> Noise:
-        check_seeds(seeds, members[0])
-        drawn: Noise = tree.stack([single.noise(seed, *given, **options) for seed in seeds])
+    def noise(self, seeds: Sequence[Any], *shape: Any, **options: Any) -> Noise:
+        """Every member's noise from its own seed."""
+        check_seeds(seeds, self._axes[0])
+        drawn: Noise = tree.stack([self._single.noise(seed, *shape, **options) for seed in seeds])
         # The updates of a round come first: a round takes one after another.
         latents, mix = (x.movedim(0, 1).contiguous() for x in (drawn.critic_latent, drawn.mix))
         extra = dict(drawn.extra)
@@ -99,104 +131,58 @@ def population(algorithm: Algorithm | Callable[[Any], Algorithm], values: Any = 
             extra["critic"] = tree.map(lambda x: x.movedim(0, 1).contiguous(), extra["critic"])
         return Noise(latents, drawn.generator_latent, mix, extra)
 
-    def each(part: Callable[[Algorithm], Callable[..., Any]], *inputs: tuple[Any, Any]) -> Any:
-        """A part of the algorithm for every member, given (input, the axis of its members)."""
-        axes = [_axes(value, axis) for value, axis in inputs]
-
-        def of_one(value: Any, *rest: Any) -> Any:
-            return part(build(value))(*rest)
-
-        in_dims = (None if values is None else 0, *axes)
-        return vmap(of_one, in_dims)(values, *(value for value, _ in inputs))
-
-    def of_members(name: str, *axes: Any) -> Callable[..., Any]:
-        """The function of that name in `Algorithm`, with these axes of its arguments' members."""
-
-        def call(*inputs: Any) -> Any:
-            return each(lambda run: getattr(run, name), *zip(inputs, axes, strict=False))
-
-        return call
-
-    def part_of_members(name: str, *axes: Any) -> Callable[..., Any]:
-        """The function of that name in `Parts`."""
-
-        def call(*inputs: Any) -> Any:
-            return each(lambda run: getattr(run.parts, name), *zip(inputs, axes, strict=True))
-
-        return call
-
-    def critic_update(
-        state: GANState,
-        real: Tensor,
-        condition: Tensor | None,
-        latent: Tensor | None,
-        mix: Tensor,
-        fake: Tensor | None = None,
-        extra: Extra | None = None,
-    ) -> tuple[GANState, CriticInfo]:
-        inputs = state, real, condition, latent, mix, fake, extra
-        made: tuple[GANState, CriticInfo] = of_members("critic_update", 0, None, None, 0, 0, 0, 0)(
-            *inputs
-        )
-        return made
-
-    def generator_update(
-        state: GANState,
-        latent: Tensor,
-        condition: Tensor | None = None,
-        real: Tensor | None = None,
-        extra: Extra | None = None,
-    ) -> tuple[GANState, GeneratorInfo]:
-        inputs = state, latent, condition, real, extra
-        made: tuple[GANState, GeneratorInfo] = of_members("generator_update", 0, 0, None, None, 0)(
-            *inputs
-        )
-        return made
-
-    def fakes(state: GANState, latent: Tensor, condition: Tensor | None = None) -> Tensor:
-        made: Tensor = part_of_members("fakes", 0, 0, None)(state, latent, condition)
-        return made
-
-    def generate(state: GANState, latent: Tensor, condition: Tensor | None = None) -> Tensor:
-        check_state(members, values, state)
-        made: Tensor = of_members("generate", 0, None, None)(state, latent, condition)
-        return made
-
-    def score(state: GANState, samples: Tensor, condition: Tensor | None = None) -> Tensor:
-        check_state(members, values, state)
-        made: Tensor = of_members("score", 0, None, None)(state, samples, condition)
-        return made
-
-    def check(state: GANState, batch: Batch, noise: Noise) -> None:
-        lead = check_state(members, values, state)
+    def check(self, state: GANState, batch: Batch, noise: Noise) -> None:
+        """Raise ValueError for a state, a batch and noise that do not fit."""
+        lead = check_state(self._axes, self._values, state)
+        single = self._single
         check_members(lead, batch, noise, single.latent_dim, single.parts.uses_real)
 
-    def step(state: GANState, batch: Batch, noise: Noise) -> tuple[GANState, GANInfo]:
+    def step(self, state: GANState, batch: Batch, noise: Noise) -> tuple[GANState, GANInfo]:
         """One `vmap` of the whole round: a part by itself would build the algorithms once more."""
-        check(state, batch, noise)
+        self.check(state, batch, noise)
         axes: Any = Noise(1, 0, 1, _extra_axes(noise.extra))  # type: ignore[arg-type]
-        made: tuple[GANState, GANInfo] = of_members("step", 0, None, axes)(state, batch, noise)
+        made: tuple[GANState, GANInfo] = self._each("step", 0, None, axes)(state, batch, noise)
         return made
 
-    data: Any = Data(*(None, 0, None, 0, 0, 0))  # type: ignore[arg-type]
-    return single._replace(
-        init=cast(InitFunction, init),  # of seeds, one a member
-        step=step,
-        noise=cast(NoiseFunction, noise),
-        generate=generate,
-        score=score,
-        critic_update=critic_update,
-        generator_update=generator_update,
-        parts=single.parts._replace(
-            fakes=fakes,
-            critic_gradient=part_of_members("critic_gradient", 0, data),
-            apply_critic=part_of_members("apply_critic", 0, 0),
-            generator_gradient=part_of_members("generator_gradient", 0, 0, data),
-            apply_generator=part_of_members("apply_generator", 0, 0),
-            check=check,
-        ),
-        members=members,
-    )
+    def generate(self, state: GANState, latent: Tensor, condition: Tensor | None = None) -> Tensor:
+        """One latent [B, Z] for all -> [members, B, ...]."""
+        check_state(self._axes, self._values, state)
+        made: Tensor = self._each("generate", 0, None, None)(state, latent, condition)
+        return made
+
+    def score(self, state: GANState, samples: Tensor, condition: Tensor | None = None) -> Tensor:
+        """The same samples [B, ...] for all -> [members, B]."""
+        check_state(self._axes, self._values, state)
+        made: Tensor = self._each("score", 0, None, None)(state, samples, condition)
+        return made
+
+    def _each(self, name: str, *axes: Any) -> Callable[..., Any]:
+        """The function of that name in `Algorithm`; `axes` are those of its arguments' members."""
+        return self._vmapped(lambda run: getattr(run, name), axes)
+
+    def _each_part(self, name: str, *axes: Any) -> Callable[..., Any]:
+        """The function of that name in `Parts`."""
+        return self._vmapped(lambda run: getattr(run.parts, name), axes)
+
+    def _vmapped(
+        self, function_of: Callable[[Algorithm], Callable[..., Any]], axes: tuple[Any, ...]
+    ) -> Callable[..., Any]:
+        def of_one(value: Any, *inputs: Any) -> Any:
+            return function_of(self._build(value))(*inputs)
+
+        about: Any = function_of(self._single)
+        signature = inspect.signature(about)
+
+        def call(*inputs: Any, **named: Any) -> Any:
+            bound = signature.bind(*inputs, **named)
+            bound.apply_defaults()
+            in_dims = [_axes(x, axis) for x, axis in zip(bound.args, axes, strict=True)]
+            own = None if self._values is None else 0
+            return vmap(of_one, (own, *in_dims))(self._values, *bound.args)
+
+        public: Any = call
+        public.__doc__, public.__signature__ = about.__doc__, signature
+        return call
 
 
 def _axes(value: Any, axis: Any) -> Any:
