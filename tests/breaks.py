@@ -346,11 +346,11 @@ BREAKS = {
     ),
     # populations
     "every member has the first value": Break(
-        "population.of_one", "part(build(value))", "part(single)", "population",
+        "population.of_one", "self._build(value)", "self._single", "population",
     ),
     "members' algorithms built twice in a round": Break(
         "population.step", "return made",
-        'return of_members("step", 0, None, axes)(state, batch, noise)', "population",
+        'return self._each("step", 0, None, axes)(state, batch, noise)', "population",
     ),
     "members' axis of the noise in the wrong place": Break(
         "population.noise", "(x.movedim(0, 1).contiguous() for x in", "(x for x in", "population",
