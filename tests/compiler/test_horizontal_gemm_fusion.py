@@ -35,12 +35,12 @@ FUSED = {
         lambda x, y, w, v: sum(torch.addmm(w[0], z, w).tanh().sum() for z in (x, y)),
         1,
     ),
-    "of later rows": (lambda x, y, w, v: (x @ w).tanh().sum() + (y.tanh() @ w).sum(), 1),
+    "of rows computed later": (lambda x, y, w, v: (x @ w).tanh().sum() + (y.tanh() @ w).sum(), 1),
     "two pairs": (
         lambda x, y, w, v: sum(((z @ w).tanh() @ v).sum() for z in (x, y)),
         2,
     ),
-    "one pair of a cross": (
+    "one of two pairs that depend on each other": (
         lambda x, y, w, v: ((x @ v).sum() * y @ w).sum() + ((x @ w).sum() * y @ v).sum(),
         3,
     ),
@@ -75,20 +75,20 @@ def test_rows_are_concatenated_once(reverse, gpu):
 
 
 KEPT = {
-    "one after the other": lambda x, y, w, v: ((x @ w) @ w).sum(),
+    "the second reads the first": lambda x, y, w, v: ((x @ w) @ w).sum(),
     "other biases": lambda x, y, w, v: (
         torch.addmm(w[0], x, w).tanh().sum() + torch.addmm(w[1], y, w).sum()
     ),
-    "other factors": lambda x, y, w, v: (
+    "scaled biases": lambda x, y, w, v: (
         torch.addmm(w[0], x, w, beta=2).sum() + torch.addmm(w[0], y, w).sum()
     ),
-    "added rows": lambda x, y, w, v: (
+    "a matrix as bias": lambda x, y, w, v: (
         torch.addmm(x, x, w).tanh().sum() + torch.addmm(x, x.sin(), w).sum()
     ),
-    "results": lambda x, y, w, v: (x @ w, y @ w),
-    "views of results": lambda x, y, w, v: ((x @ w).t(), (y @ w)[1:]),
-    "a sum that widens": lambda x, y, w, v: (x[:1] @ w + y @ v @ v.t()) * 2,
-    "a sum whose term is read": lambda x, y, w, v: (z := x @ w).sum() + (z + x @ w.t()),
+    "outputs": lambda x, y, w, v: (x @ w, y @ w),
+    "views of outputs": lambda x, y, w, v: ((x @ w).t(), (y @ w)[1:]),
+    "a sum that broadcasts": lambda x, y, w, v: (x[:1] @ w + y @ v @ v.t()) * 2,
+    "a sum with a term that is read twice": lambda x, y, w, v: (z := x @ w).sum() + (z + x @ w.t()),
     "a weighted sum": lambda x, y, w, v: torch.add(x @ w, x.exp() @ w.t(), alpha=2),
 }
 

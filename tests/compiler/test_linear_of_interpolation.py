@@ -30,12 +30,12 @@ def labelled(x, c, w):
 
 
 REUSED = {
-    "product": lambda x, y, e, w, b, c: (cat([x, y]) @ w, interpolate(x, y, e) @ w),
+    "matmul": lambda x, y, e, w, b, c: (cat([x, y]) @ w, interpolate(x, y, e) @ w),
     "with a bias": lambda x, y, e, w, b, c: (
         addmm(b, cat([x, y]), w),
         addmm(b, interpolate(x, y, e), w),
     ),
-    "with a row": lambda x, y, e, w, b, c: (
+    "with a row as bias": lambda x, y, e, w, b, c: (
         addmm(w[:1], cat([x, y]), w),
         addmm(w[:1], interpolate(x, y, e), w),
     ),
@@ -76,14 +76,14 @@ KEPT = {
         addmm(2 * b, interpolate(x, y, e), w),
     ),
     "other order": lambda x, y, e, w, b, c: (cat([y, x]) @ w, interpolate(x, y, e) @ w),
-    "later": lambda x, y, e, w, b, c: (interpolate(x, y, e) @ w, cat([x, y]) @ w),
+    "before the pair": lambda x, y, e, w, b, c: (interpolate(x, y, e) @ w, cat([x, y]) @ w),
     "three batches": lambda x, y, e, w, b, c: (cat([x, y, x]) @ w, interpolate(x, y, e) @ w),
-    "side by side": lambda x, y, e, w, b, c: (
+    "concatenated features": lambda x, y, e, w, b, c: (
         cat([x, y], 1).reshape(-1, 6) @ w,
         interpolate(x, y, e) @ w,
     ),
     "other samples": lambda x, y, e, w, b, c: (cat([x, y]) @ w, interpolate(x, 2 * y, e) @ w),
-    "no mixture": lambda x, y, e, w, b, c: (
+    "weights that do not sum to 1": lambda x, y, e, w, b, c: (
         cat([x, y]) @ w,
         (e[:, None] * x + (2 - e[:, None]) * y) @ w,
     ),
@@ -99,28 +99,28 @@ KEPT = {
         labelled(cat([x, y]), cat([c, c.flip(0)]), w),
         labelled(interpolate(x, y, e), c, w),
     ),
-    "labels of others": lambda x, y, e, w, b, c: (
+    "labels in another order": lambda x, y, e, w, b, c: (
         labelled(cat([x, y]), cat([c, c]), w),
         labelled(interpolate(x, y, e), c.flip(0), w),
     ),
-    "towards the mean": lambda x, y, e, w, b, c: (
+    "with the mean sample": lambda x, y, e, w, b, c: (
         cat([x.mean(0, keepdim=True), y]) @ w,
         interpolate(x.mean(0, keepdim=True), y, e) @ w,
     ),
-    "weights that sum to something else": lambda x, y, e, w, b, c: (
+    "a weight of 1 - 2ε": lambda x, y, e, w, b, c: (
         cat([x, y]) @ w,
         (e[:, None] * x + torch.rsub(e[:, None], 1, alpha=2) * y) @ w,
     ),
-    "moved by a number": lambda x, y, e, w, b, c: (cat([x, y]) @ w, (x * 0.5 + 1) @ w),
-    "labels of another kind": lambda x, y, e, w, b, c: (
+    "a constant added": lambda x, y, e, w, b, c: (cat([x, y]) @ w, (x * 0.5 + 1) @ w),
+    "conditions clamped in one of the two": lambda x, y, e, w, b, c: (
         cat([cat([x, y]), w[:4].clamp_min(0).expand(2, 4, 3).reshape(8, 3)], 1) @ cat([w, w[:3]]),
         cat([interpolate(x, y, e), w[:4]], 1) @ cat([w, w[:3]]),
     ),
-    "labels in turn": lambda x, y, e, w, b, c: (
+    "conditions repeated row by row": lambda x, y, e, w, b, c: (
         cat([cat([x, y]), e[:, None].expand(4, 2).reshape(8, 1)], 1) @ cat([w, w[:1]]),
         cat([interpolate(x, y, e), e[:, None]], 1) @ cat([w, w[:1]]),
     ),
-    "labels in between": lambda x, y, e, w, b, c: (
+    "interpolated conditions": lambda x, y, e, w, b, c: (
         cat([cat([x, y]), cat([x, x])], 1) @ cat([w, w]),
         cat([interpolate(x, y, e), interpolate(x, y, e)], 1) @ cat([w, w]),
     ),

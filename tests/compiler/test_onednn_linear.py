@@ -27,14 +27,14 @@ REPLACED = {
     "with a matrix": lambda a, b, c: torch.addmm(c, a, b),
     "with a column": lambda a, b, c: torch.addmm(c[:, :1], a, b),
     "of a slice": lambda a, b, c: a[:, 1:35] @ b[1:35],
-    "of a part of all rows": lambda a, b, c: a @ b[:, 1:500],
-    "of one row for all": lambda a, b, c: a @ b[:1].expand(40, 510),
+    "of a part of the columns": lambda a, b, c: a @ b[:, 1:500],
+    "of an expanded row": lambda a, b, c: a @ b[:1].expand(40, 510),
 }
 KEPT = {
-    "a column": lambda a, b, c: a @ b[:, :1],
-    "a row": lambda a, b, c: a[:1] @ b,
+    "a matrix-vector product": lambda a, b, c: a @ b[:, :1],
+    "a vector-matrix product": lambda a, b, c: a[:1] @ b,
     "a small one": lambda a, b, c: a[:64] @ b,
-    "of nothing": lambda a, b, c: a[:, :0] @ b[:0],
+    "of no columns": lambda a, b, c: a[:, :0] @ b[:0],
     "scaled": lambda a, b, c: torch.addmm(c, a, b, beta=2.0),
     "in float64": lambda a, b, c: (a.double() @ b.double()).float(),
 }

@@ -18,7 +18,7 @@ BACKWARD = aten.convolution_backward.default
 @pytest.mark.parametrize("recipe", [fgan.wgan_div, fgan.wgan_gp, fgan.gan])
 @pytest.mark.parametrize("name", list(CRITICS))
 def test_a_rewritten_update_equals_the_update(name, recipe):
-    """Parameters and figures, whatever the layers, where the penalty shares its points or not."""
+    """Parameters and figures, for penalties at the scored samples and at others."""
     update, inputs = critic_update(recipe, *CRITICS[name])
     assert_close(rewritten(update, *inputs)(*inputs), update(*inputs), atol=1e-12)
 
@@ -26,8 +26,8 @@ def test_a_rewritten_update_equals_the_update(name, recipe):
 def test_w_divergence_has_eight_matmuls_of_twelve():
     """For each hidden layer: forward, gradient by the input, tangent and weights, at both batches.
 
-    Written down, each of the two hidden layers takes six (forward, back for the penalty, back for
-    the loss, tangent, and two for the weights); four are left.
+    Without the pass each of the two batches takes six (forward, backward for the penalty, backward
+    for the loss, tangent, and two for the weights); four are left.
     """
 
     def matmuls_of(recipe, hidden):
@@ -35,7 +35,7 @@ def test_w_divergence_has_eight_matmuls_of_twelve():
         return matmuls(rewritten(update, *inputs))
 
     assert matmuls_of(fgan.wgan_div, 3) - matmuls_of(fgan.wgan_div, 2) == 4
-    # At points of their own: two forward, two back, a tangent, two for the weights.
+    # A penalty at other samples: two forward, two backward, a tangent, two for the weights.
     assert matmuls_of(fgan.wgan_gp, 3) - matmuls_of(fgan.wgan_gp, 2) == 7
 
 
@@ -80,12 +80,12 @@ def test_returned_ones_keep_their_memory():
 
 
 MIXED = {
-    "between": lambda x: x - x.mean(dim=0),
-    "turned": lambda x: torch.cat([x, x])[1:5],
-    "turned over": lambda x: torch.nn.functional.pad(x.t(), (0, 0, 0, 1))[:, :3],
-    "folded": lambda x: x.reshape(2, 6).reshape(4, 3) + 0,
-    "bent": lambda x: x * x,
-    "shifted": lambda x: x + 1,
+    "mean over rows": lambda x: x - x.mean(dim=0),
+    "rows shifted": lambda x: torch.cat([x, x])[1:5],
+    "transposed": lambda x: torch.nn.functional.pad(x.t(), (0, 0, 0, 1))[:, :3],
+    "reshaped over rows": lambda x: x.reshape(2, 6).reshape(4, 3) + 0,
+    "square": lambda x: x * x,
+    "constant added": lambda x: x + 1,
 }
 
 

@@ -8,9 +8,9 @@ from fgan.compiler.passes.unfuse_addmm import unfuse_addmm
 
 A, B, C = numbers(6, 5), numbers(5, 4), numbers(6, 4)
 UNFUSED = {
-    "a row": lambda a, b, c: torch.addmm(c[0], a, b),
-    "one number": lambda a, b, c: torch.addmm(c[0, :1], a, b),
-    "a matrix": lambda a, b, c: torch.addmm(c, a, b),
+    "a row as bias": lambda a, b, c: torch.addmm(c[0], a, b),
+    "one number as bias": lambda a, b, c: torch.addmm(c[0, :1], a, b),
+    "a matrix as bias": lambda a, b, c: torch.addmm(c, a, b),
     "of one column": lambda a, b, c: torch.addmm(c[0, :1], a, b[:, :1]),
     "in float32": lambda a, b, c: torch.addmm(c[0].float(), a.float(), b.float()),
 }
@@ -32,7 +32,7 @@ def test_a_bias_is_added_after_the_matmul(name):
     module = unfused(UNFUSED[name])
     assert count(module, aten.addmm.default) == 0
     assert count(module, aten.mm.default) == count(module, aten.add.Tensor) == 1
-    bias = {"a matrix": C, "a row": C[0], "in float32": C[0]}.get(name, C[0, :1])
+    bias = {"a matrix as bias": C, "a row as bias": C[0], "in float32": C[0]}.get(name, C[0, :1])
     columns = B[:, :1] if name == "of one column" else B
     expected = torch.einsum("mk,kn->mn", A, columns) + bias
     tolerance = 1e-5 if name == "in float32" else 1e-12

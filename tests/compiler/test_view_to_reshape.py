@@ -10,14 +10,14 @@ from fgan.compiler.passes.view_to_reshape import view_to_reshape
 X = numbers(4, 6)
 READ = {
     "read": lambda x: x.view(24) + 1,
-    "copied from": lambda x: torch.zeros_like(x).view(24).clone().copy_(x.view(24)),
-    "written beside": lambda x: (x.view(24) * 2).add_(1),
+    "source of a copy": lambda x: torch.zeros_like(x).view(24).clone().copy_(x.view(24)),
+    "a result of the view is written into": lambda x: (x.view(24) * 2).add_(1),
 }
 WRITTEN = {
-    "itself": lambda x: x.clone().view(24).add_(1),
-    "a part of it": lambda x: x.clone().view(2, 12)[0].mul_(3),
-    "a view of a part of it": lambda x: x.clone().view(3, 8).t()[1].zero_(),
-    "by name": lambda x: torch.add(x[0], 1, out=x.clone().view(24)[:6]),
+    "the view": lambda x: x.clone().view(24).add_(1),
+    "a part of the view": lambda x: x.clone().view(2, 12)[0].mul_(3),
+    "a transposed view of the view": lambda x: x.clone().view(3, 8).t()[1].zero_(),
+    "as a keyword argument": lambda x: torch.add(x[0], 1, out=x.clone().view(24)[:6]),
     "in a list": lambda x: torch._foreach_add_([x.clone().view(24)], 1),
 }
 
