@@ -12,7 +12,6 @@ semi-supervised, InfoGAN) are further functions of this form, for `fgan.make_alg
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -21,7 +20,7 @@ from torch import Tensor
 
 from fgan import tree
 from fgan.checks import as_scores
-from fgan.penalties import SAMPLE_AT, Points
+from fgan.penalties import SAMPLE_AT, Points, takes_conditions
 from fgan.scalars import Scalar, check_count, check_scalar, scalar_at
 from fgan.types import Data, Params
 
@@ -232,7 +231,7 @@ def _penalty_at(term: Penalty, score: Callable[..., Tensor], data: Data) -> Tens
         points = SAMPLE_AT[term.at](real, fake, data.mix, conditions)
     if not points.conditions:
         value = term.function(score, points.samples)
-    elif not _takes_conditions(term.function):
+    elif not takes_conditions(term.function):
         raise ValueError(
             f"the penalty {term.name!r} takes no conditions, and this round has some: give it a "
             "keyword, penalty(critic, x, *, conditions=()), and call critic(x, *conditions)"
@@ -245,14 +244,6 @@ def _penalty_at(term: Penalty, score: Callable[..., Tensor], data: Data) -> Tens
             f"{list(value.shape)}"
         )
     return value
-
-
-def _takes_conditions(function: Callable[..., Tensor]) -> bool:
-    try:
-        found = inspect.signature(function).parameters
-    except (TypeError, ValueError):  # a builtin: nothing is known
-        return True
-    return "conditions" in found or any(p.kind is p.VAR_KEYWORD for p in found.values())
 
 
 def _split_output(output: Any, x: Tensor, heads: int) -> tuple[Tensor, list[Tensor]]:

@@ -5,6 +5,7 @@ penalty is a function of its norm, one value per sample, so a batch mean is take
 sight where the objective is put together.
 """
 
+import inspect
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -113,6 +114,12 @@ def zero_centered_penalty(
     and 10).
     """
     return square_norms(gradients(critic, x, *conditions))
+
+
+def takes_conditions(penalty: Callable[..., Tensor]) -> bool:
+    """Whether a penalty `(critic, x) -> [P]` takes the keyword `conditions` too."""
+    found = inspect.signature(penalty).parameters
+    return "conditions" in found or any(p.kind is p.VAR_KEYWORD for p in found.values())
 
 
 def interpolate(real: Tensor, fake: Tensor, mix: Tensor) -> Tensor:

@@ -1,7 +1,6 @@
 """The properties of a penalty on a critic's input gradients."""
 
 import copy
-import inspect
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -11,6 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.func import functional_call, grad
 
+from fgan.penalties import takes_conditions
 from fgan.testing.engine import check_property, require, require_close, require_pure, show
 from fgan.testing.strategies import ExampleCritic, critics, normal, samples, shapes
 
@@ -60,7 +60,7 @@ def check_penalty(
     factors = st.sampled_from([0.5, 2.0, -1.0, -3.0])
     norms = st.sampled_from([0.25, 0.5, 1.0, 1.5, 3.0])
     degrees, values = st.just(degree), st.just(on_linear)
-    conditional = _takes_conditions(penalty)
+    conditional = takes_conditions(penalty)
     battery: list[tuple[Any, ...]] = [
         (True, "shape and dtype", _shape_and_dtype, cases, dtypes),
         (True, "pure", _pure, cases),
@@ -81,13 +81,6 @@ def check_penalty(
     for wanted, name, test, *strategies in battery:
         if wanted:
             check_property(name, test, (penalty,), *strategies, max_examples=max_examples)
-
-
-def _takes_conditions(penalty: Penalty) -> bool:
-    """Whether a recipe may call the penalty with the keyword `conditions`."""
-    parameters = inspect.signature(penalty).parameters
-    variadic = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
-    return variadic or "conditions" in parameters
 
 
 def _shape_and_dtype(penalty: Penalty, case: Case, dtype: torch.dtype) -> None:
