@@ -42,7 +42,7 @@ from fgan.objectives import (
     is_known,
 )
 from fgan.optim import Optimizer
-from fgan.scalars import Scalar
+from fgan.scalars import Scalar, check_count
 from fgan.seeds import mix_seed
 from fgan.types import (
     EMA,
@@ -112,8 +112,8 @@ def noise(
     sizes below 1.
     """
     for name, size in ("batch_size", batch_size), ("generator_batch_size", generator_batch_size):
-        if size is not None and size < 1:
-            raise ValueError(f"{name} is at least 1, and {size} was given")
+        if size is not None:
+            check_count(name, size)
     first = shape.parameter()
     device = torch.device(device or first.device)
     source = torch.Generator(device).manual_seed(mix_seed(seed, _NOISE, round_index))

@@ -192,12 +192,8 @@ def check_optimizers(
 def check_game(
     n_critic: CriticUpdates, ema_decay: object, update: str, autocast: torch.dtype | None
 ) -> None:
-    if not callable(n_critic) and (
-        isinstance(n_critic, bool) or not isinstance(n_critic, int) or n_critic < 1
-    ):
-        raise ValueError(
-            f"n_critic is a whole number from 1 or a schedule, and {n_critic!r} was given"
-        )
+    if not callable(n_critic):
+        check_count("n_critic", n_critic)
     if ema_decay is not None:
         check_scalar("ema_decay", ema_decay, 0.0, 1.0)
     if update not in ("alternating", "simultaneous"):

@@ -18,6 +18,7 @@ from fgan.recipes import RECIPES
 from fgan.run import checkpoints, pictures
 from fgan.run.configuration import MODELS, Config, Run
 from fgan.run.loop import CHECKPOINT, CONFIG, SAMPLES, DivergenceError, train
+from fgan.scalars import check_count
 from fgan.seeds import mix_seed
 from fgan.types import Algorithm
 
@@ -92,8 +93,7 @@ def sample_command(
     device: str | None,
 ) -> None:
     """`fgan sample`: draw from a trained generator, all of one class or every class in turn."""
-    if num < 1:
-        raise ValueError(f"--num is at least 1, and {num} was given")
+    check_count("--num", num)
     if not out.parent.is_dir():
         raise ValueError(f"there is no folder {out.parent} to write {out.name} into")
     run, target = Run.load(folder / CONFIG), _device(device)

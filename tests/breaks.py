@@ -289,6 +289,10 @@ BREAKS = {
     "gradient with respect to the image computed twice": Break(
         "_replace_backward", "[False, *mask[1:]]", "mask", "conv_transpose_to_gemm",
     ),
+    "stride and dilation of a weight gradient exchanged": Break(
+        "conv_to_weight_gradient", "dilation, padding, stride, False",
+        "stride, padding, dilation, False", "conv_weight_gradient",
+    ),
     "row scaling propagated through a broadcast": Break(
         "_multiple", "value.ndim != rank", "False", "row_scaled_cse",
     ),

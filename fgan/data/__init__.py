@@ -11,6 +11,7 @@ from torch import Generator, Tensor
 
 from fgan.data.embedded import glyphs, grid, rings, swiss_roll
 from fgan.data.real import DataError, cifar10, default_root, fashion_mnist, folder, mnist
+from fgan.scalars import check_count
 from fgan.seeds import mix_seed
 from fgan.types import Batch, CriticUpdates
 
@@ -73,7 +74,7 @@ def load(
     if image_size is not None:
         if kind != "folder":
             raise ValueError(f"image_size is for folder:PATH alone; {name!r} has a size of its own")
-        _check_count("image_size", image_size, least=1)
+        check_count("image_size", image_size)
     if name in _EMBEDDED:
         content = _EMBEDDED[name]()
     elif name in _REAL:
@@ -126,14 +127,14 @@ def batches(
     Raises ValueError at once, not at the first batch, for counts out of range, for labels outside
     [0, num_classes), and for all that `load` raises.
     """
-    _check_count("batch_size", batch_size, least=1)
-    _check_count("start", start, least=0)
+    check_count("batch_size", batch_size)
+    check_count("start", start, 0)
     if rounds is not None:
-        _check_count("rounds", rounds, least=0)
+        check_count("rounds", rounds, 0)
 
     def updates(round_index: int) -> int:
         count = n_critic(round_index) if callable(n_critic) else n_critic
-        _check_count("n_critic", count, least=1)
+        check_count("n_critic", count)
         return count
 
     before = sum(map(updates, range(start))) if callable(n_critic) else start * updates(start)
@@ -178,11 +179,6 @@ def _order(size: int, seed: int, epoch: int, device: torch.device) -> Tensor:
     if device.type == "cuda":  # pragma: no cover (needs a GPU); pinned, the copy does not wait
         return order.pin_memory().to(device, non_blocking=True)
     return order.to(device)
-
-
-def _check_count(name: str, value: int, least: int) -> None:
-    if not isinstance(value, int) or value < least:
-        raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
 
 
 def _check_content(data: DataSet) -> None:

@@ -12,6 +12,7 @@ from torch import nn
 from fgan import models
 from fgan.data.files import replacing
 from fgan.recipes import RECIPES, critic_warmup
+from fgan.scalars import check_count
 from fgan.types import Algorithm
 
 MODELS = ("auto", "mlp", "conv", "resnet")
@@ -58,8 +59,8 @@ class Config:
             raise ValueError(f"unknown model {self.model!r}; known are {', '.join(MODELS)}")
         for name in ("rounds", "batch_size", "latent_dim", "width"):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} is at least 1, and {value} was given")
+            if value is not None:
+                check_count(name, value)
         owners = {
             name: [r for r, known in RECIPES.items() if name in known.own] for name in _OWN_SETTINGS
         }

@@ -15,6 +15,7 @@ from fgan.data import DataSet, batches, load
 from fgan.run import checkpoints, pictures
 from fgan.run.configuration import Run
 from fgan.run.progress import Display, MetricsFile
+from fgan.scalars import check_count
 from fgan.seeds import mix_seed
 from fgan.types import Algorithm, GANInfo, GANState
 
@@ -57,10 +58,9 @@ def train(
     place.
     """
     for name, value in (("rounds", rounds), ("log_every", log_every), ("batch_size", batch_size)):
-        if value < 1:
-            raise ValueError(f"{name} is at least 1, and {value} was given")
-    if sample_every is not None and sample_every < 1:
-        raise ValueError(f"sample_every is at least 1, and {sample_every} was given")
+        check_count(name, value)
+    if sample_every is not None:
+        check_count("sample_every", sample_every)
     if algorithm.members:
         raise ValueError("fgan.train trains one run: step a population in a loop of your own")
     every = sample_every or max(1, rounds // 10)

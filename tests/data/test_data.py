@@ -341,12 +341,12 @@ def test_global_generators_are_untouched():
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"batch_size": 0}, "batch_size must be an integer of at least 1, got 0"),
-        ({"batch_size": 2.5}, "batch_size must be an integer of at least 1, got 2.5"),
-        ({"n_critic": 0}, "n_critic must be an integer of at least 1, got 0"),
-        ({"n_critic": lambda i: i - 1}, "n_critic must be an integer of at least 1, got -1"),
-        ({"rounds": -1}, "rounds must be an integer of at least 0, got -1"),
-        ({"start": -2}, "start must be an integer of at least 0, got -2"),
+        ({"batch_size": 0}, "batch_size is a whole number from 1, and 0 was given"),
+        ({"batch_size": 2.5}, "batch_size is a whole number from 1, and 2.5 was given"),
+        ({"n_critic": 0}, "n_critic is a whole number from 1, and 0 was given"),
+        ({"n_critic": lambda i: i - 1}, "n_critic is a whole number from 1, and -1 was given"),
+        ({"rounds": -1}, "rounds is a whole number from 0, and -1 was given"),
+        ({"start": -2}, "start is a whole number from 0, and -2 was given"),
         ({"data": "no-such-set"}, "unknown data set 'no-such-set'; known are rings, grid"),
     ],
 )
@@ -624,7 +624,7 @@ def test_image_size_is_for_folders(tmp_path):
     """image_size is refused for sets that have a size, and when it is no size."""
     with pytest.raises(ValueError, match="image_size is for folder:PATH alone"):
         load("glyphs", image_size=32)
-    with pytest.raises(ValueError, match="image_size must be an integer of at least 1"):
+    with pytest.raises(ValueError, match="image_size is a whole number from 1"):
         load(f"folder:{tmp_path}", image_size=0)
 
 

@@ -166,9 +166,9 @@ def test_ctrl_c_saves_and_ends_cleanly(tmp_path):
         (["train", "--data", "nothing"], "unknown data set 'nothing'"),
         (["train", "--data", "folder:/nowhere"], "/nowhere"),
         (["train", "--image-size", "32"], "image_size is for folder:PATH alone"),
-        (["train", "--batch-size", "0"], "batch_size is at least 1"),
+        (["train", "--batch-size", "0"], "batch_size is a whole number from 1"),
         (["train", "--n-critic", "0"], "n_critic"),
-        (["train", "--rounds", "-1"], "rounds is at least 1"),
+        (["train", "--rounds", "-1"], "rounds is a whole number from 1"),
         (["train", "--penalty-weight", "-1"], "penalty_weight is at least 0"),
         (["train", "gan", "--penalty-weight", "1"], "penalty_weight is a setting of wgan-gp"),
         (["train", "wgan", "--clip", "0"], "clip is above 0"),
@@ -225,7 +225,7 @@ def test_a_resumed_run_keeps_its_settings(trained, options, message, capsys):
     [
         (["--condition", "10"], "is no class of this run"),
         (["--condition", "dog"], "is no class of this run"),
-        (["--num", "0"], "--num is at least 1"),
+        (["--num", "0"], "--num is a whole number from 1"),
     ],
 )
 def test_impossible_samples_are_refused(trained, tmp_path, options, message, capsys):

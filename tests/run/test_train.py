@@ -129,10 +129,10 @@ def test_a_late_interrupt_loses_nothing(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"rounds": 0}, "rounds is at least 1"),
-        ({"log_every": 0}, "log_every is at least 1"),
-        ({"sample_every": 0}, "sample_every is at least 1"),
-        ({"batch_size": 0}, "batch_size is at least 1"),
+        ({"rounds": 0}, "rounds is a whole number from 1"),
+        ({"log_every": 0}, "log_every is a whole number from 1"),
+        ({"sample_every": 0}, "sample_every is a whole number from 1"),
+        ({"batch_size": 0}, "batch_size is a whole number from 1"),
         ({"data": "glyphs"}, r"shape \[2\], and those of glyphs are \[1, 28, 28\]"),
         ({"conditional": True}, "takes 1 input"),
         ({"resume": True}, "no checkpoint"),
