@@ -106,12 +106,12 @@ class Captured:
         """One round; the losses, which the next round overwrites."""
         if self.graph is None:
             self._capture(batch, noise)
-        torch._foreach_copy_(self.inputs, [batch.real, *noise])
+        torch._foreach_copy_(self.inputs, [batch.real, *noise[:3]])
         self.graph.replay()
         return self.losses
 
     def _capture(self, batch: fgan.Batch, noise: fgan.Noise) -> None:
-        self.inputs = [batch.real.clone(), *(tensor.clone() for tensor in noise)]
+        self.inputs = [batch.real.clone(), *(tensor.clone() for tensor in noise[:3])]
         given = fgan.Batch(self.inputs[0]), fgan.Noise(*self.inputs[1:])
         modules = self.round.generator, self.round.critic
         before = [copy.deepcopy(module.state_dict()) for module in modules]

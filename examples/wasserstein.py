@@ -58,7 +58,7 @@ def ask(name: str, updates: int) -> Tensor:
     states = tree.stack([algorithm.init(seed=0) for _ in THETA])
     update = vmap(algorithm.critic_update, in_dims=(0, None, None, None, None, 0))
     for i in range(updates):
-        latent, _, mix = algorithm.noise(0, i, 64)
+        latent, _, mix, _ = algorithm.noise(0, i, 64)
         states, _ = update(states, real, None, latent[0], mix[0], fake)
     return vmap(lambda state, x: estimate(partial(algorithm.score, state), real, x))(states, fake)
 

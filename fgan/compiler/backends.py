@@ -64,7 +64,7 @@ def _cpu_options() -> dict[str, Any]:
     }
 
 
-def _cuda_options() -> dict[str, Any]:
+def _cuda_options() -> dict[str, Any]:  # pragma: no cover (needs a GPU)
     # Kernels that do not depend on each other in one launch: the kernels of a small network are so
     # short that the launches take most of a round.
     return {_torch.COMBO_KERNELS: True}

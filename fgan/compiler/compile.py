@@ -144,13 +144,19 @@ class CompiledStep:
         device = state.round.device
         if not (self._cuda_graph and device.type == "cuda"):
             return self._donated_round(self._in_place_round, state, batch, noise)
-        with torch.cuda.device(device):
-            info = self._graphed.replay_if_same_state(state, batch, noise)
-            if info is None:
-                return self._donated_round(self._graphed, state, batch, noise)
-            donated = donate_state(state, checked=True)
-            self._graphed.expect_state(donated)
-            return donated, info
+        with torch.cuda.device(device):  # pragma: no cover (needs a GPU)
+            return self._graphed_round(state, batch, noise)
+
+    def _graphed_round(
+        self, state: GANState, batch: Batch, noise: Noise
+    ) -> tuple[GANState, GANInfo]:
+        """A donated round, replayed as a CUDA graph where one is captured."""
+        info = self._graphed.replay_if_same_state(state, batch, noise)
+        if info is None:
+            return self._donated_round(self._graphed, state, batch, noise)
+        donated = donate_state(state, checked=True)
+        self._graphed.expect_state(donated)
+        return donated, info
 
     def _donated_round(
         self, step: StepFunction, state: GANState, batch: Batch, noise: Noise

@@ -40,7 +40,9 @@ class CapturedRound(NamedTuple):
     """The versions of the tensors in host memory, whose values the graph holds."""
 
 
-def capture_cuda_graph(function: Callable[[], GANInfo]) -> tuple[Callable[[], Any], GANInfo]:
+def capture_cuda_graph(  # pragma: no cover (needs a GPU)
+    function: Callable[[], GANInfo],
+) -> tuple[Callable[[], Any], GANInfo]:
     """Capture the kernels that `function` launches on the current device."""
     graph, stream = torch.cuda.CUDAGraph(), _capture_stream(torch.cuda.current_device())
     # With "thread_local", another thread may go on to fetch data meanwhile.

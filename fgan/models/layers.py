@@ -128,7 +128,7 @@ def one_hot(labels: Tensor, num_classes: int, dtype: torch.dtype) -> Tensor:
 
 def _readable(x: Tensor) -> Tensor | None:
     """x, if Python can read its values without a graph break or a GPU sync."""
-    if torch.compiler.is_compiling():
+    if torch.compiler.is_compiling():  # pragma: no cover (traced by Dynamo, not run)
         return None
     while functorch.is_gradtrackingtensor(x):  # has one value, unlike a tensor under vmap
         x = functorch.get_unwrapped(x)

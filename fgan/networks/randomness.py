@@ -171,6 +171,11 @@ def _accelerators() -> list[torch.device]:
     accelerator = torch.accelerator.current_accelerator(check_available=True)
     if accelerator is None:
         return []
+    return _initialised(accelerator)  # pragma: no cover (needs a GPU)
+
+
+def _initialised(accelerator: torch.device) -> list[torch.device]:  # pragma: no cover (needs a GPU)
+    """Its devices, if this process has initialised them."""
     module = torch.get_device_module(accelerator)
     # Looking at a generator would initialise a GPU that is not used.
     if not getattr(module, "is_initialized", lambda: True)():
@@ -186,7 +191,7 @@ def _torch_states(devices: Sequence[torch.device]) -> list[Tensor]:
 def _global_states() -> dict[str, bytes]:
     """The states of Python's and NumPy's global generators; NumPy's only once it is imported."""
     states = {"Python's random module": pickle.dumps(random.getstate())}
-    if "numpy" in sys.modules:
+    if "numpy" in sys.modules:  # pragma: no branch (a test process has NumPy)
         states["numpy.random"] = pickle.dumps(sys.modules["numpy"].random.get_state())
     return states
 
@@ -202,7 +207,7 @@ def _restored(devices: Sequence[torch.device]) -> Iterator[None]:
             yield
     finally:
         random.setstate(python)
-        if numpy is not None:
+        if numpy is not None:  # pragma: no branch (a test process has NumPy)
             numpy.random.set_state(numpy_state)
 
 

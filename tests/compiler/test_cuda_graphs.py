@@ -255,3 +255,30 @@ def test_a_replay_does_not_wait_for_the_device():
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert state.round.item() == 5
+
+
+@pytest.mark.parametrize("update", ["alternating", "simultaneous"])
+def test_a_compiled_step_replays_what_it_captured(update):
+    """Donation and replay together: four rounds are the eager ones, and old states are spent."""
+    n_critic = 2 if update == "alternating" else 1
+    algorithm = fgan.wgan_gp(*pair(norm=True), n_critic=n_critic, update=update, ema_decay=0.9)
+    compiled = fgan.compile(algorithm, backend="interpreter").step
+    capture = FakeCapture()
+
+    def step(state, batch, noise):
+        # A stand-in runs Python at a replay, when the tensors of the capture have been donated.
+        with torch._C.DisableTorchFunctionSubclass():
+            state = tree.map(torch.Tensor.detach, state)
+        return compiled._in_place_round(state, batch, noise)
+
+    compiled._graphed = CUDAGraphedStep(step, capture, compiled._host_tensors)
+    state, expected = algorithm.init(0), algorithm.init(0)
+    for index in range(4):
+        inputs = make_round(algorithm, index=index)
+        expected, figures = algorithm.step(expected, *inputs)
+        old = state
+        state, info = compiled._graphed_round(state, *inputs)
+        assert_close((state, info), (expected, figures), atol=1e-10)
+        with pytest.raises(RuntimeError, match="donated"):
+            old.round.item()
+    assert (capture.captures, capture.replays) == (1, 3)

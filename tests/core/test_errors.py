@@ -131,7 +131,7 @@ def test_conditions_and_networks_must_fit(labelled):
         lambda: algorithm.generate(state, noise.generator_latent, label),
         lambda: algorithm.score(state, batch.real[0], label),
     ):
-        with pytest.raises(ValueError, match=r"forward takes.*were given.*conditional run needs"):
+        with pytest.raises(ValueError, match=r"forward takes.*were given.*condition"):
             call()
 
 
@@ -286,3 +286,24 @@ def test_a_critic_update_needs_latents_or_fakes(recipe):
     assert_identical(made, algorithm.critic_update(*given, noise.critic_latent[0], noise.mix[0]))
     with pytest.raises(ValueError, match="latents, or else the fakes"):
         algorithm.critic_update(*given, None, noise.mix[0])
+
+
+@pytest.mark.parametrize(
+    ("recipe", "options"),
+    [(fgan.wgan_gp, {"target": abs}), (fgan.wgan_div, {"k": abs}), (fgan.wgan_div, {"p": abs})],
+)
+def test_a_penalty_s_own_numbers_are_no_schedules(recipe, options):
+    """They would be called with nothing that they know."""
+    with pytest.raises(ValueError, match="is a number or a 0-d tensor"):
+        recipe(*pair(), **options)
+
+
+def test_generator_latents_of_another_form_are_refused():
+    """No latents, and latents of another size or rank."""
+    algorithm = fgan.gan(*pair())
+    batch, noise = make_round(algorithm)
+    for latent in (noise.generator_latent[:0], noise.generator_latent[:, :1], noise.critic_latent):
+        with pytest.raises(
+            ValueError, match=rf"generator_latent is \[B, latent_dim\] = \[4, {LATENT}"
+        ):
+            algorithm.step(algorithm.init(0), batch, noise._replace(generator_latent=latent))

@@ -436,3 +436,64 @@ def test_help_has_something_to_say():
         assert len(getattr(algorithm, name).__doc__) > 60
     assert list(inspect.signature(algorithm.step).parameters) == ["state", "batch", "noise"]
     assert list(inspect.signature(algorithm.init).parameters) == ["seed"]
+
+
+def noisy_loss(real, fake):
+    """Draws instance noise."""
+    return losses.wasserstein_critic_loss(real + torch.randn_like(real), fake)
+
+
+def noisy_penalty(critic, x, conditions=()):
+    """Draws a direction."""
+    return gradient_penalty(critic, x + torch.rand_like(x), conditions=conditions)
+
+
+@pytest.mark.parametrize("conditional", [False, True])
+@pytest.mark.parametrize(
+    ("objective", "of_generator"),
+    [
+        (adversarial(noisy_loss), GENERATOR),
+        (adversarial(losses.hinge_critic_loss, Penalty(noisy_penalty)), GENERATOR),
+        (
+            adversarial(losses.hinge_critic_loss),
+            GeneratorObjective(lambda critic, fake, data: (torch.randn(()) - fake.mean(), {})),
+        ),
+    ],
+)
+def test_objectives_that_draw_are_refused(objective, of_generator, conditional):
+    """When the algorithm is built, whatever draws; the global generator stays where it was."""
+    before = torch.get_rng_state()
+    with pytest.raises(ValueError, match=r"an objective draws random numbers .*Draw"):
+        make_algorithm(*pair(conditional=conditional), objective, of_generator, **RATE)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_an_objective_that_no_trial_fits_is_left_to_the_first_round():
+    """A loss that wants a batch of its own kind is not refused, nor is one within vmap."""
+
+    def wants_three(real, fake):
+        return losses.wasserstein_critic_loss(real.reshape(3), fake.reshape(3))
+
+    objective = adversarial(wants_three)
+    algorithm = make_algorithm(*pair(), objective, GENERATOR, **RATE)
+    _, info = algorithm.step(
+        algorithm.init(), make_batch(n_critic=1, size=3), algorithm.noise(0, 0, 3)
+    )
+    assert info.critic_loss.isfinite()
+    modules = pair()
+    population = fgan.population(
+        lambda rate: make_algorithm(
+            *modules, objective, GENERATOR, critic_optimizer=fgan.sgd(rate),
+            generator_optimizer=fgan.sgd(0.1),
+        ),
+        torch.tensor([0.1, 0.2]).double(),
+    )  # fmt: skip
+    assert population.init([0, 1]).round.shape == (2,)
+
+
+def test_a_critic_s_objective_needs_both_kinds_of_samples():
+    """Its gradient by itself says so."""
+    algorithm = game()
+    data = fgan.types.Data(torch.zeros(2, 2).double(), None, None, None, {}, torch.tensor(0))
+    with pytest.raises(ValueError, match="needs real samples and fakes"):
+        algorithm.parts.critic_gradient(algorithm.init(), data)

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 import torch
-from helpers import Counting, assert_close, make_round, pair
+from helpers import Counting, assert_close, make_batch, make_round, pair
 from torch.func import vmap
 
 import fgan
@@ -444,3 +444,22 @@ def test_a_round_is_differentiable():
     rate, h = torch.tensor(0.1, dtype=torch.float64), 1e-6
     difference = (loss(rate + h) - loss(rate - h)) / (2 * h)
     assert torch.func.grad(loss)(rate).item() == pytest.approx(difference.item(), rel=1e-5)
+
+
+def test_the_parts_of_a_population_are_its_updates():
+    """A gradient and its application, each vmapped, give what the vmapped update gives."""
+    algorithm = fgan.wgan_gp(*pair(norm=True), n_critic=1, ema_decay=0.9)
+    population = fgan.population(algorithm)
+    parts, state = population.parts, population.init(SEEDS)
+    batch, noise = make_batch(n_critic=1), population.noise(SEEDS, 0, 4)
+    expected, _ = population.critic_update(
+        state, batch.real[0], None, noise.critic_latent[0], noise.mix[0]
+    )
+    fake = parts.fakes(state, noise.critic_latent[0])
+    data = fgan.types.Data(batch.real[0], fake, None, noise.mix[0], {}, state.round)
+    got = parts.apply_critic(state, parts.critic_gradient(state, data))
+    assert_close(got, expected)
+    expected, _ = population.generator_update(got, noise.generator_latent)
+    data = fgan.types.Data(None, None, None, None, {}, got.round)
+    gradient = parts.generator_gradient(got, noise.generator_latent, data)
+    assert_close(parts.apply_generator(got, gradient), expected)

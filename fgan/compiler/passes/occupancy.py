@@ -20,4 +20,5 @@ def multiprocessors(device: torch.device) -> int:
     """How many multiprocessors a GPU has; 0 for another device."""
     if device.type != "cuda":
         return 0
-    return int(torch.cuda.get_device_properties(device).multi_processor_count)
+    properties = torch.cuda.get_device_properties(device)  # pragma: no cover (needs a GPU)
+    return int(properties.multi_processor_count)  # pragma: no cover (needs a GPU)
