@@ -1,5 +1,7 @@
 """The loop around the pure step: everything that touches clocks, files, signals and the screen."""
 
+from __future__ import annotations
+
 import math
 import signal
 import threading
@@ -7,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -14,10 +17,13 @@ from torch import Tensor
 from fgan.data import DataSet, batches, load
 from fgan.run import checkpoints, pictures
 from fgan.run.configuration import Run
-from fgan.run.progress import Display, MetricsFile
+from fgan.run.metrics import MetricsFile
 from fgan.scalars import check_count
 from fgan.seeds import mix_seed
 from fgan.types import Algorithm, GANInfo, GANState
+
+if TYPE_CHECKING:
+    from fgan.run.progress import Display
 
 CONFIG, CHECKPOINT = "config.json", "checkpoint.pt"
 METRICS, SAMPLES = "metrics.jsonl", "samples"
@@ -90,6 +96,8 @@ def train(
     with ExitStack() as stack:
         metrics = MetricsFile(out / METRICS, start)
         stack.callback(metrics.close)
+        from fgan.run.progress import Display  # rich takes as long to import as all of fgan
+
         screen = stack.enter_context(display or Display(rounds, start))
         stopping = stack.enter_context(_interruptible())
         for index, batch in zip(range(start, rounds), stream, strict=True):

@@ -1,11 +1,9 @@
-"""The figures of a run: on disk as JSON lines, on screen as a progress display."""
+"""A run's progress and figures on the screen."""
 
-import json
 import math
 import sys
 import time
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Self
 
@@ -20,36 +18,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from fgan.data.files import replacing
-
-Figures = Mapping[str, float]
-
-
-class MetricsFile:
-    """`metrics.jsonl`: one object per logged round, its `round` first."""
-
-    def __init__(self, path: Path, rounds_done: int = 0) -> None:
-        """Go on after round `rounds_done`; what a lost continuation wrote beyond it is dropped."""
-        kept = []
-        if path.exists():
-            for line in path.read_text().splitlines():
-                try:
-                    if json.loads(line)["round"] <= rounds_done:
-                        kept.append(line + "\n")
-                except (json.JSONDecodeError, KeyError):
-                    continue  # a line that a crash cut short
-        with replacing(path) as temporary:
-            temporary.write_text("".join(kept))
-        self._file = path.open("a")
-
-    def write(self, round_index: int, figures: Figures) -> None:
-        """Append a line, at once."""
-        self._file.write(json.dumps({"round": round_index, **figures}) + "\n")
-        self._file.flush()
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+from fgan.run.metrics import Figures
 
 
 class _Lines(Progress):
