@@ -280,7 +280,7 @@ def profile(record: Record, dry: bool) -> None:
 
 
 def profiled(work: Any, device: str, precision: str, rounds: int = 5) -> dict[str, Any]:
-    """The profiler's events of some replayed rounds, as figures and a table."""
+    """The profiler's events of some launched rounds, as figures and a table."""
     from torch.autograd import DeviceType
     from torch.profiler import ProfilerActivity
     from torch.profiler import profile as profiling

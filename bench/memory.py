@@ -37,7 +37,7 @@ def peak(
         play = make()
         play(batch, noise)  # and the compiler tries its kernels out
         torch.cuda.reset_peak_memory_stats()
-        for _ in range(WARM_UP):  # recording allocates what replaying uses
+        for _ in range(WARM_UP):  # recording allocates what a launch uses
             play(batch, noise)
         return torch.cuda.max_memory_allocated() - before, play
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:

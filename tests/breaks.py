@@ -322,7 +322,7 @@ BREAKS = {
         "k_concatenated_gemm._replace", "rights.reverse()", "pass", "horizontal_gemm_fusion",
     ),
     "tensors of a CUDA graph returned without a copy": Break(
-        "cuda_graphs._replay", "return info", "return captured.info", "cuda_graphs",
+        "cuda_graphs._launch", "return info", "return captured.info", "cuda_graphs",
     ),
     "CUDA graph launched for another state": Break(
         "expect_state", "if addresses != self._state_addresses:", "if not self._state_addresses:",

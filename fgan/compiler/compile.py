@@ -150,8 +150,8 @@ class CompiledStep:
     def _graphed_round(
         self, state: GANState, batch: Batch, noise: Noise
     ) -> tuple[GANState, GANInfo]:
-        """A donated round, replayed as a CUDA graph where one is captured."""
-        info = self._graphed.replay_if_same_state(state, batch, noise)
+        """A donated round, launched as a CUDA graph where one is captured."""
+        info = self._graphed.launch_if_same_state(state, batch, noise)
         if info is None:
             return self._donated_round(self._graphed, state, batch, noise)
         donated = donate_state(state, checked=True)

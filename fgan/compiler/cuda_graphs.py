@@ -1,4 +1,4 @@
-"""A round captured once as a CUDA graph, and replayed over the same memory from then on.
+"""A round captured once as a CUDA graph, and launched over the same memory from then on.
 
 A small network's round is hundreds of kernels of a few microseconds each, and Python cannot launch
 kernels that fast. A captured round is one launch. Donation makes the capture possible: the new
@@ -23,19 +23,19 @@ from fgan.types import Batch, GANInfo, GANState, Noise
 
 Round = Callable[[GANState, Batch, Noise], tuple[GANState, GANInfo]]
 Capture = Callable[[Callable[[], GANInfo]], tuple[Callable[[], Any], GANInfo]]
-"""Captures a function without running it: (the replay, the info that a replay fills)."""
+"""Captures a function without running it: (the launch, the info that a launch fills)."""
 
 
 class CapturedRound(NamedTuple):
     """A CUDA graph of a round, and the memory that it reads and writes."""
 
     state: GANState
-    """Held so that nobody else is given the addresses that a replay writes to."""
+    """Held so that nobody else is given the addresses that a launch writes to."""
     inputs: list[Tensor]
-    """The memory from which a replay reads batch and noise."""
+    """The memory from which a launch reads batch and noise."""
     info: GANInfo
-    """The memory into which a replay writes its info."""
-    replay: Callable[[], Any]
+    """The memory into which a launch writes its info."""
+    launch: Callable[[], Any]
     host_values: list[int]
     """The versions of the tensors in host memory, whose values the graph holds."""
 
@@ -93,9 +93,9 @@ class CUDAGraphedStep:
         captured = self._valid(key)
         if captured is None:
             captured = self._captured[key] = self._capture(state, batch, noise)
-        return state, self._replay(captured, inputs)
+        return state, self._launch(captured, inputs)
 
-    def replay_if_same_state(self, state: GANState, batch: Batch, noise: Noise) -> GANInfo | None:
+    def launch_if_same_state(self, state: GANState, batch: Batch, noise: Noise) -> GANInfo | None:
         """Launch a captured round at once, and return its info; None if there is none to launch.
 
         The state has to consist of the very tensors that `expect_state` was last told of. Then
@@ -110,7 +110,7 @@ class CUDAGraphedStep:
             return None
         inputs, shapes = signature((batch, noise))
         captured = self._valid((shapes, autocast_dtypes()))
-        return None if captured is None else self._replay(captured, inputs)
+        return None if captured is None else self._launch(captured, inputs)
 
     def expect_state(self, state: GANState) -> None:
         """Say with which state the next round goes on; CUDA graphs over other memory are freed."""
@@ -119,12 +119,12 @@ class CUDAGraphedStep:
         if addresses != self._state_addresses:
             self._captured, self._state_addresses = {}, addresses
 
-    def _replay(self, captured: CapturedRound, inputs: list[Tensor]) -> GANInfo:
+    def _launch(self, captured: CapturedRound, inputs: list[Tensor]) -> GANInfo:
         """Launch the round, and return its info in new memory."""
         info: GANInfo = map_leaves(torch.empty_like, captured.info)
         with torch.no_grad():  # one launch copies all inputs, and one all of the info
             self._copy_all(captured.inputs, inputs)
-            captured.replay()
+            captured.launch()
             self._copy_all(leaves(info), leaves(captured.info))
         return info
 
@@ -139,8 +139,8 @@ class CUDAGraphedStep:
 
     def _capture(self, state: GANState, batch: Batch, noise: Noise) -> CapturedRound:
         own = _copy(batch, noise)
-        replay, info = self._capture_function(lambda: self._step(state, *own)[1])
-        return CapturedRound(state, signature(own)[0], info, replay, self._host_values())
+        launch, info = self._capture_function(lambda: self._step(state, *own)[1])
+        return CapturedRound(state, signature(own)[0], info, launch, self._host_values())
 
 
 def _copy(batch: Batch, noise: Noise) -> tuple[Batch, Noise]:

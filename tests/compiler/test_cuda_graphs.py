@@ -10,10 +10,10 @@ from fgan.compiler.cuda_graphs import CUDAGraphedStep
 
 
 class FakeCapture:
-    """Captures like a CUDA graph, on any device: the function runs at a replay only."""
+    """Captures like a CUDA graph, on any device: the function runs at a launch only."""
 
     def __init__(self):
-        self.captures = self.replays = 0
+        self.captures = self.launches = 0
 
     def __call__(self, function):
         self.captures += 1
@@ -22,11 +22,11 @@ class FakeCapture:
         terms = {"gradient_penalty": torch.full((), torch.nan, dtype=torch.float64)}
         info = fgan.GANInfo(**fields, terms=terms)
 
-        def replay():
-            self.replays += 1
+        def launch():
+            self.launches += 1
             tree.map(torch.Tensor.copy_, info, function())
 
-        return replay, info
+        return launch, info
 
 
 FIGURES = [name for name in fgan.GANInfo._fields if name != "terms"]
@@ -58,16 +58,16 @@ def algorithm():
     return fgan.wgan_gp(*pair(norm=True), n_critic=2)
 
 
-def test_a_run_of_replays_equals_an_eager_run(algorithm):
+def test_a_run_of_launches_equals_an_eager_run(algorithm):
     """The first round runs as it is, the second is captured, and all equal eager ones."""
     capture = FakeCapture()
     got = run(CUDAGraphedStep(in_place(algorithm), capture), algorithm, [4] * 5)
     assert_identical(got, run(algorithm.step, algorithm, [4] * 5))
-    assert (capture.captures, capture.replays) == (1, 4)
+    assert (capture.captures, capture.launches) == (1, 4)
 
 
 def test_the_info_of_a_round_outlives_the_next(algorithm):
-    """Infos are copies: a later replay does not change an info that the caller kept."""
+    """Infos are copies: a later launch does not change an info that the caller kept."""
     _, infos = run(CUDAGraphedStep(in_place(algorithm), FakeCapture()), algorithm, [4] * 4)
     assert len({info.critic_loss.item() for info in infos}) == 4
 
@@ -77,7 +77,7 @@ def test_each_batch_size_has_its_capture(algorithm):
     capture, sizes = FakeCapture(), [4, 4, 6, 4, 6, 6, 4]
     got = run(CUDAGraphedStep(in_place(algorithm), capture), algorithm, sizes)
     assert_identical(got, run(algorithm.step, algorithm, sizes))
-    assert (capture.captures, capture.replays) == (2, 5)
+    assert (capture.captures, capture.launches) == (2, 5)
 
 
 def test_another_state_is_captured_anew(algorithm):
@@ -92,7 +92,7 @@ def test_another_state_is_captured_anew(algorithm):
 
 
 def test_autocast_has_its_own_capture():
-    """A round captured without autocast is not replayed within it, nor the other way round."""
+    """A round captured without autocast is not launched within it, nor the other way round."""
     algorithm = fgan.wgan_gp(*(module.float() for module in pair()), n_critic=2)
     capture = FakeCapture()
     step = CUDAGraphedStep(in_place(algorithm), capture)
@@ -105,25 +105,25 @@ def test_autocast_has_its_own_capture():
         assert capture.captures == captures
 
 
-def test_the_state_of_the_last_round_is_replayed_at_once(algorithm):
-    """`replay_if_same_state` takes the expected tensors at their addresses, and nothing else."""
+def test_the_state_of_the_last_round_is_launched_at_once(algorithm):
+    """`launch_if_same_state` takes the expected tensors at their addresses, and nothing else."""
     capture = FakeCapture()
     step, state = CUDAGraphedStep(in_place(algorithm), capture), algorithm.init()
     expected, infos = run(algorithm.step, algorithm, [4] * 4)
     inputs = [make_round(algorithm, index=index, size=4) for index in range(4)]
-    assert step.replay_if_same_state(state, *inputs[0]) is None
+    assert step.launch_if_same_state(state, *inputs[0]) is None
     for index in range(2):
         state, _ = step(state, *inputs[index])
-    assert_identical(step.replay_if_same_state(state, *inputs[2]), infos[2])
+    assert_identical(step.launch_if_same_state(state, *inputs[2]), infos[2])
     other_tensors = tree.map(torch.Tensor.detach, state)
-    assert step.replay_if_same_state(other_tensors, *inputs[3]) is None
-    assert step.replay_if_same_state(state, *make_round(algorithm, size=6)) is None
+    assert step.launch_if_same_state(other_tensors, *inputs[3]) is None
+    assert step.launch_if_same_state(state, *make_round(algorithm, size=6)) is None
     step.expect_state(other_tensors)
-    assert_identical(step.replay_if_same_state(other_tensors, *inputs[3]), infos[3])
+    assert_identical(step.launch_if_same_state(other_tensors, *inputs[3]), infos[3])
     assert_identical(state, expected)
-    assert (capture.captures, capture.replays) == (1, 3)
+    assert (capture.captures, capture.launches) == (1, 3)
     other_tensors.round.data = other_tensors.round.clone()  # the same object, another address
-    assert step.replay_if_same_state(other_tensors, *inputs[3]) is None
+    assert step.launch_if_same_state(other_tensors, *inputs[3]) is None
 
 
 def test_a_first_round_that_fails_has_compiled_nothing(algorithm):
@@ -152,7 +152,7 @@ def test_a_capture_holds_no_autograd_graph_of_its_inputs(algorithm):
     differentiable = batch._replace(real=batch.real * torch.ones((), requires_grad=True))
     for _ in range(3):
         step(state, differentiable, noise)
-    assert capture.replays == 2
+    assert capture.launches == 2
     (captured,) = step._captured.values()
     assert not any(tensor.requires_grad for tensor in captured.inputs)
 
@@ -166,11 +166,11 @@ def test_a_host_tensor_that_changes_in_place_is_captured_again(algorithm):
         state, _ = step(state, *inputs)
         assert capture.captures == captures
     weight.fill_(2.0)
-    assert step.replay_if_same_state(state, *inputs) is None
+    assert step.launch_if_same_state(state, *inputs) is None
     for _ in range(2):
         state, _ = step(state, *inputs)
         assert capture.captures == 2
-    assert step.replay_if_same_state(state, *inputs) is not None
+    assert step.launch_if_same_state(state, *inputs) is not None
 
 
 @pytest.mark.gpu
@@ -238,7 +238,7 @@ def test_a_cuda_graph_runs_a_population():
 
 
 @pytest.mark.gpu
-def test_a_replay_does_not_wait_for_the_device():
+def test_a_captured_round_does_not_wait_for_the_device():
     """Between rounds whose info nobody reads, the host and the GPU do not synchronise."""
     generator, critic = (module.cuda() for module in pair(norm=True))
     algorithm = fgan.wgan_gp(generator, critic, n_critic=2)
@@ -258,15 +258,15 @@ def test_a_replay_does_not_wait_for_the_device():
 
 
 @pytest.mark.parametrize("update", ["alternating", "simultaneous"])
-def test_a_compiled_step_replays_what_it_captured(update):
-    """Donation and replay together: four rounds are the eager ones, and old states are spent."""
+def test_a_compiled_step_launches_what_it_captured(update):
+    """Donation and launch together: four rounds are the eager ones, and old states are spent."""
     n_critic = 2 if update == "alternating" else 1
     algorithm = fgan.wgan_gp(*pair(norm=True), n_critic=n_critic, update=update, ema_decay=0.9)
     compiled = fgan.compile(algorithm, backend="interpreter").step
     capture = FakeCapture()
 
     def step(state, batch, noise):
-        # A stand-in runs Python at a replay, when the tensors of the capture have been donated.
+        # A stand-in runs Python at a launch, when the tensors of the capture have been donated.
         with torch._C.DisableTorchFunctionSubclass():
             state = tree.map(torch.Tensor.detach, state)
         return compiled._in_place_round(state, batch, noise)
@@ -281,4 +281,4 @@ def test_a_compiled_step_replays_what_it_captured(update):
         assert_close((state, info), (expected, figures), atol=1e-10)
         with pytest.raises(RuntimeError, match="donated"):
             old.round.item()
-    assert (capture.captures, capture.replays) == (1, 3)
+    assert (capture.captures, capture.launches) == (1, 3)

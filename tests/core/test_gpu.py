@@ -127,7 +127,7 @@ MODELS = {
     ],
 )
 def test_the_compiled_models_are_the_eager_ones(name, layout):
-    """Four rounds in float64, the last two of them replayed, whatever the layout of weights."""
+    """Four rounds in float64, the last two of them launched, whatever the layout of weights."""
     shape, generator, critic = MODELS[name]
     modules = [make(build).cuda().to(memory_format=layout) for build in (generator, critic)]
     # Plain descent: Adam makes full steps of gradients that are zero but for rounding.
@@ -205,7 +205,7 @@ def test_a_donated_round_holds_one_copy_of_the_state():
 
 
 def test_batches_of_several_sizes_are_recorded_side_by_side():
-    """The last batch of an epoch is smaller; both sizes are replayed, as in the eager run."""
+    """The last batch of an epoch is smaller; both sizes are launched, as in the eager run."""
     algorithm = fgan.wgan_gp(*(module.cuda() for module in pair(norm=True)), n_critic=2)
 
     def run(step):
@@ -246,7 +246,7 @@ def test_bfloat16_rounds_stay_near_float32_ones():
 
 @pytest.mark.parametrize("name", ["mlp", "conv"])
 def test_deterministic_algorithms_give_the_same_bits_twice(name):
-    """Two compiled runs from one seed end in the same bits, replayed rounds and all."""
+    """Two compiled runs from one seed end in the same bits, launched rounds and all."""
     shape, generator, critic = MODELS[name]
     modules = [make(build, dtype=torch.float32).cuda() for build in (generator, critic)]
     algorithm = fgan.wgan_gp(*modules, n_critic=2, ema_decay=0.9)
