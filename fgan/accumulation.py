@@ -15,6 +15,7 @@ from torch import Tensor
 
 from fgan import tree
 from fgan.algorithm import of_parts
+from fgan.compiler.compile import CompiledStep
 from fgan.scalars import check_count
 from fgan.types import Algorithm, Batch, Data, GANState, Gradient, Noise
 
@@ -27,14 +28,19 @@ def accumulate(algorithm: Algorithm, parts: int) -> Algorithm:
     by itself, and its running statistics are the parts' average; penalties between pairs of samples
     (`interpolate_within`, `interpolate_mixed`) pair within a part.
 
-    Raises ValueError for parts below 1 and for a population (make a population of the accumulated
-    algorithm instead); the step does for a batch that has no equal parts.
+    Raises ValueError for parts below 1, for a population and for a compiled algorithm: both are to
+    be made of the accumulated one. The step raises ValueError for a batch without equal parts.
     """
     check_count("parts", parts)
     if algorithm.members:
         raise ValueError(
             "accumulate takes one run: make the population of the accumulated algorithm, "
             "fgan.population(fgan.accumulate(algorithm, parts))"
+        )
+    if isinstance(algorithm.step, CompiledStep):
+        raise ValueError(
+            "accumulate would replace the compiled step: compile the accumulated algorithm, "
+            "fgan.compile(fgan.accumulate(algorithm, parts))"
         )
     whole = algorithm.parts
 
@@ -44,13 +50,13 @@ def accumulate(algorithm: Algorithm, parts: int) -> Algorithm:
         sizes["noise.generator_latent"] = noise.generator_latent.shape[0]
         for name, size in sizes.items():
             if size % parts:
-                raise ValueError(f"{name} has {size} samples, which are no {parts} equal parts")
+                raise ValueError(_no_equal_parts(name, size, parts))
 
     def critic_gradient(state: GANState, data: Data) -> Gradient:
         return _mean([whole.critic_gradient(state, part) for part in _split(data, parts)])
 
     def generator_gradient(state: GANState, latent: Tensor, data: Data) -> Gradient:
-        pairs = zip(latent.chunk(parts), _split(data, parts), strict=True)
+        pairs = zip(_chunks("latent", latent, parts), _split(data, parts), strict=True)
         return _mean([whole.generator_gradient(state, *pair) for pair in pairs])
 
     changed = whole._replace(
@@ -63,7 +69,7 @@ def _split(data: Data, parts: int) -> list[Data]:
     """Equal parts of everything that has one entry a sample."""
 
     def split(value: Any) -> Sequence[Any]:
-        return [None] * parts if value is None else value.chunk(parts)
+        return [None] * parts if value is None else _chunks("a batch", value, parts)
 
     extras = {
         # A penalty's mark has no entries: it stands for the whole update.
@@ -82,6 +88,16 @@ def _split(data: Data, parts: int) -> list[Data]:
         )
         for i in range(parts)
     ]
+
+
+def _chunks(name: str, value: Tensor, parts: int) -> Sequence[Tensor]:
+    if len(value) % parts:
+        raise ValueError(_no_equal_parts(name, len(value), parts))
+    return value.chunk(parts)
+
+
+def _no_equal_parts(name: str, size: int, parts: int) -> str:
+    return f"{name} has {size} samples, which cannot be split into {parts} equal parts"
 
 
 def _mean(gradients: list[Gradient]) -> Gradient:

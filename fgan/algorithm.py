@@ -161,7 +161,6 @@ def generate(
 
 def score(
     game: Game,
-    heads: bool,
     state: GANState,
     samples: Tensor,
     condition: Tensor | None = None,
@@ -170,7 +169,7 @@ def score(
     conditions = () if condition is None else (condition,)
     params, buffers, _ = state.critic
     output, _ = game.critic.apply(params, buffers, samples, *conditions, training=False)
-    return checks.as_scores(output[0] if heads else output, samples)
+    return checks.as_scores(output[0] if game.critic_objective.heads else output, samples)
 
 
 def bind(function: Callable[..., Any], *first: Any) -> Any:
@@ -214,14 +213,12 @@ def make_algorithm(
     generator_objective: GeneratorObjective,
     *,
     project: Callable[[Params, Tensor], Params] | None = None,
-    heads: bool = False,
     **settings: Unpack[Settings],
 ) -> Algorithm:
     """The game of two modules under two objectives, as pure functions; `fgan.recipes` fills it in.
 
     project: `project(params, round)` brings the critic's parameters back into the constraint set
         after each update.
-    heads: whether the critic returns (scores, ...), so that `score` takes the first.
     settings: `Settings`; both optimisers are needed, and n_critic is 1 by default.
 
     Raises ValueError for any of these out of range, for networks that cannot be pure
@@ -256,7 +253,7 @@ def make_algorithm(
         init=bind(init, game, generator, critic),
         noise=bind(noise, shape),
         generate=bind(generate, game, latent_dim),
-        score=bind(score, game, heads),
+        score=bind(score, game),
         n_critic=n_critic,
         latent_dim=latent_dim,
         **of_parts(_parts(game, shape, update == "simultaneous")),

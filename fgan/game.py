@@ -2,7 +2,7 @@
 
 A `Game` holds what stays the same from round to round. Each player's update is two functions: a
 gradient, and its application. Between the two is the place of all that changes gradients
-(accumulation, averaging over devices, clipping).
+(accumulation, averaging over devices).
 
     gradient = critic_gradient(game, state, data)
     state = apply_critic(game, state, gradient)
@@ -47,9 +47,6 @@ from fgan.types import (
     PlayerState,
 )
 
-# Keep the seeds of a run's parameters and of its rounds' noise apart.
-_PARAMETERS, _NOISE = 1, 2
-
 
 class Player(NamedTuple):
     """A network as a pure function, and how its parameters move."""
@@ -86,7 +83,8 @@ def critic_gradient(game: Game, state: GANState, data: Data) -> Gradient:
     """The gradient of the critic's objective by the critic's parameters.
 
     data.real and data.fake [B, ...]; real and fake are constants here. Every pass of the critic
-    starts from the same buffers: one loss, one critic (spectral norm would make three of it).
+    starts from the same buffers: otherwise spectral norm would advance between the
+    passes, and one loss would use three different critics.
     """
     params, buffers, _ = state.critic
 
@@ -96,7 +94,7 @@ def critic_gradient(game: Game, state: GANState, data: Data) -> Gradient:
         return loss, (new_buffers, figures)
 
     gradients, (loss, (new_buffers, figures)) = grad_and_value(objective, has_aux=True)(params)
-    return Gradient(gradients, new_buffers, {"critic_loss": loss, **figures})
+    return Gradient(gradients, new_buffers, {**figures, "critic_loss": loss})
 
 
 def apply_critic(game: Game, state: GANState, gradient: Gradient) -> GANState:
@@ -126,7 +124,7 @@ def generator_gradient(game: Game, state: GANState, latent: Tensor, data: Data) 
         return loss, (new_buffers, figures)
 
     gradients, (loss, (new_buffers, figures)) = grad_and_value(objective, has_aux=True)(params)
-    return Gradient(gradients, new_buffers, {"generator_loss": loss, **figures})
+    return Gradient(gradients, new_buffers, {**figures, "generator_loss": loss})
 
 
 def apply_generator(game: Game, state: GANState, gradient: Gradient) -> GANState:
@@ -235,8 +233,9 @@ def step(
     of_last = _generator_inputs(parts, batch, noise)
     if parts.simultaneous:
         ahead, generator_info = update_generator(state, *of_last)
+    declared = noise.extra.get("critic")
     for i in range(updates):
-        extra = {name: value[i] for name, value in noise.extra.get("critic", {}).items()}
+        extra = None if declared is None else {name: x[i] for name, x in declared.items()}
         drawn = None if fake is None else fake[i]
         inputs = batch.real[i], conditions[i], noise.critic_latent[i], noise.mix[i], drawn
         state, critic_info = update_critic(state, *inputs, extra)
@@ -261,12 +260,12 @@ def step(
 
 def _generator_inputs(
     parts: Parts, batch: Batch, noise: Noise
-) -> tuple[Tensor, Tensor | None, Tensor | None, Extra]:
+) -> tuple[Tensor, Tensor | None, Tensor | None, Extra | None]:
     """The latent, conditions, real samples and extra tensors of the generator's update."""
     size = noise.generator_latent.shape[-2]
     real = _last(batch.real, size) if parts.uses_real else None
     condition = None if batch.condition is None else _last(batch.condition, size)
-    return noise.generator_latent, condition, real, noise.extra.get("generator", {})
+    return noise.generator_latent, condition, real, noise.extra.get("generator")
 
 
 def _last(rounds: Tensor, size: int) -> Tensor:

@@ -13,6 +13,7 @@ semi-supervised, InfoGAN) are further functions of this form, for `fgan.make_alg
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -22,7 +23,7 @@ from fgan import tree
 from fgan.checks import as_scores
 from fgan.penalties import SAMPLE_AT, Points, takes_conditions
 from fgan.scalars import Scalar, check_count, check_scalar, scalar_at
-from fgan.types import Data, Params
+from fgan.types import Data, GANInfo, Params
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """(real scores [B], fake scores [B]) -> [B]"""
@@ -51,10 +52,13 @@ class CriticObjective(NamedTuple):
     draws: dict[str, Draw] = {}  # noqa: RUF012 (never written to)
     """The random tensors that the function reads in `data.extra`."""
     lazy: dict[str, int] = {}  # noqa: RUF012
-    """The penalties that are not taken in every round, and their intervals."""
+    """The penalties that are not taken in every round, and their intervals. An objective that wraps
+    another one has to pass `lazy` on, since the noise marks the rounds of these penalties."""
     calls: tuple[Callable[..., Any], ...] = ()
     """The losses and penalties that the function calls, where it says so: those of fgan need no
     check for random numbers."""
+    heads: tuple[str, ...] = ()
+    """The names of the critic's outputs behind the scores; a critic with heads returns a tuple."""
 
 
 class GeneratorObjective(NamedTuple):
@@ -73,7 +77,7 @@ class GeneratorObjective(NamedTuple):
 class Penalty(NamedTuple):
     """A penalty of a critic's objective: weight · mean of function(critic, points).
 
-    With `every=k` it is taken in every k-th round (those whose index k divides), k times as heavy:
+    With `every=k` it is taken in every k-th round (the rounds 0, k, 2k, …), k times as heavy:
     lazy regularisation (Karras et al. 2020, arXiv 1912.04958, appendix B). Which rounds is decided
     by the noise, outside of traced code, so a round without the penalty does not pay for it.
     """
@@ -161,9 +165,12 @@ def adversarial(
 
     lazy = {term.name: term.every for term in penalties if term.every > 1}
     calls: list[Callable[..., Any]] = [critic_loss, *(head.loss for head in heads)]
+    calls += [] if distance is torch.neg else [distance]
     for term in penalties:
         calls += [term.function, *([term.at] if callable(term.at) else [])]
-    return CriticObjective(objective, lazy=lazy, calls=tuple(calls))
+    return CriticObjective(
+        objective, lazy=lazy, calls=tuple(calls), heads=tuple(h.name for h in heads)
+    )
 
 
 def adversarial_generator(
@@ -275,18 +282,21 @@ def _checked(term: Penalty) -> Penalty:
     return term._replace(name=name)
 
 
-_FIGURES = ("critic_loss", "generator_loss", "distance", "penalty", "real_score", "fake_score")
+_FIGURES = {name for name in GANInfo._fields if name != "terms"}
 
 
 def is_known(objective: CriticObjective | GeneratorObjective) -> bool:
     """Whether all that an objective calls is fgan's own, which draws no random numbers."""
 
-    def module(function: Any) -> str:
-        return str(getattr(getattr(function, "func", function), "__module__", ""))
+    return bool(objective.calls) and all(map(_is_own, (objective.function, *objective.calls)))
 
-    return all(
-        module(function).partition(".")[0] == "fgan" for function in objective.calls or (print,)
-    )
+
+def _is_own(function: Any) -> bool:
+    """Whether a function, and all functions that a partial binds, are written in fgan."""
+    if isinstance(function, partial):
+        bound = [*function.args, *function.keywords.values()]
+        return all(map(_is_own, [function.func, *filter(callable, bound)]))
+    return str(getattr(function, "__module__", "")).partition(".")[0] == "fgan"
 
 
 def check_objectives(critic: object, generator: object) -> None:
@@ -298,6 +308,9 @@ def check_objectives(critic: object, generator: object) -> None:
         if not isinstance(objective, kind):
             raise ValueError(f"{name} is a {kind.__name__}, and {objective!r} was given")
         assert isinstance(objective, CriticObjective | GeneratorObjective)
+        lazy = objective.lazy if isinstance(objective, CriticObjective) else {}
+        if same := objective.draws.keys() & lazy.keys():
+            raise ValueError(f"a random tensor and a lazy penalty are both called {min(same)!r}")
         for draw in objective.draws.values():
             if draw.distribution not in ("normal", "uniform"):
                 raise ValueError(
@@ -312,7 +325,7 @@ def _check_terms(terms: tuple[Any, ...], named: list[Any]) -> None:
             raise ValueError(f"an objective's terms are Penalty and Head, and {term!r} was given")
     names = [term.name for term in named]
     for name in names:
-        if names.count(name) > 1 or name in _FIGURES:
+        if names.count(name) > 1 or {name, f"generator_{name}"} & _FIGURES:
             raise ValueError(
                 f"two figures of this objective are called {name!r}: give Penalty or Head a name"
             )

@@ -61,7 +61,8 @@ def population(algorithm: Algorithm | Callable[[Any], Algorithm], values: Any = 
     Where members that differ in their seeds see batches of their own, [members, n_critic, B, ...],
     the round of one is vmapped over them, and over the state and noise of the population:
 
-        axes = (0, fgan.Batch(0, None), fgan.Noise(1, 0, 1))  # Batch(0, 0) with conditions
+        axes = (0, fgan.Batch(0, None), fgan.Noise(1, 0, 1))  # Batch(0, 0) with conditions; with
+        # random tensors of objectives, Noise(1, 0, 1, {"critic": 1, "generator": 0})
         state, info = torch.func.vmap(algorithm.step, axes)(state, batch, noise)
 
     Raises ValueError for values that are no tensors with a common axis, and for a function that

@@ -84,5 +84,5 @@ def like(scalar: float | Tensor, tensor: Tensor) -> float | Tensor:
 
 
 def lerp(start: Tree, end: Tree, weight: float | Tensor) -> Tree:
-    """`start + weight * (end - start)`, leaf by leaf."""
-    return map(lambda a, b: torch.lerp(a, b, weight), start, end)
+    """`start + weight * (end - start)`, leaf by leaf, with the weight in the leaf's dtype."""
+    return map(lambda a, b: torch.lerp(a, b, like(weight, a)), start, end)

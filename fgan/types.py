@@ -37,8 +37,8 @@ class Noise(NamedTuple):
     """[n_critic, B], uniform on [0, 1): the ε of each interpolate."""
     extra: Extra = {}  # noqa: RUF012 (never written to)
     """What the objectives declared (`objectives.Draw`): {"critic": {name: [n_critic, B, ...]},
-    "generator": {name: [B', ...]}}; {} where they declared nothing. A penalty that is taken in some
-    rounds alone has its name under "critic" in those rounds, with a tensor [n_critic, 0]."""
+    "generator": {name: [B', ...]}}; {} where they declared nothing. A lazy penalty has its name
+    under "critic", with a tensor [n_critic, 0], only in the rounds where it is taken."""
 
 
 class PlayerState(NamedTuple):
@@ -86,7 +86,8 @@ class CriticInfo(NamedTuple):
     distance: Tensor
     """The estimate of the distance, before the penalties."""
     penalty: Tensor
-    """The penalty before its weight; the weighted sum where there are several; 0 without one."""
+    """The penalty before its weight; the weighted sum where there are several; 0 without one, and
+    in rounds where a lazy one is not taken."""
     real_score: Tensor
     fake_score: Tensor
     critic_grad_norm: Tensor
@@ -214,8 +215,8 @@ class Data(NamedTuple):
 class Parts(NamedTuple):
     """The pure functions that a round is made of, and how they are put together.
 
-    Between a gradient and its application is the place of all that changes gradients: accumulation,
-    averaging over devices, clipping.
+    Between a gradient and its application is the place of all that changes gradients: accumulation
+    and averaging over devices.
     """
 
     fakes: GenerateFunction

@@ -60,10 +60,11 @@ def compile(
         pass is worth or which one errs (`fgan.compiler.passes.PASSES` lists them).
 
     The compiled step equals the eager one up to the rounding of reordered sums. It compiles at the
-    first call, and again only when shapes, layouts or autocast change; gradients do not flow
-    through it. A tensor that networks or objectives close over, such as a penalty weight, may be
-    changed in place between rounds. On the CPU the process keeps the memory that it frees from then
-    on, up to some 64 MiB (`backends.keep_freed_memory`).
+    first call, and again only when shapes, layouts or autocast change, or when a lazy penalty is
+    taken or left out for the first time. Gradients do not flow through it. A tensor that networks
+    or objectives close over, such as a penalty weight, may be changed in place between rounds. On
+    the CPU the process keeps the memory that it frees from then on, up to some 64 MiB
+    (`backends.keep_freed_memory`).
 
     Where this torch lacks a private name that fgan needs, UserWarning names it, and the parts are
     compiled by `torch.compile(fullgraph=True)`, without donation.
@@ -199,6 +200,7 @@ class CompiledStep:
             try:
                 self._all_fakes_program.prepare(*weights, *inputs)
             except RuntimeError:
+                self._fakes_program.prepare(*weights, *_at(inputs, 0))  # or else the error is real
                 self._vmap_takes_generator = False
             else:
                 self._vmap_takes_generator = True

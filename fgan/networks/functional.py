@@ -17,6 +17,7 @@ from torch.nn.utils.spectral_norm import SpectralNorm as SpectralNormHook
 from torch.nn.utils.weight_norm import WeightNorm as WeightNormHook
 from torch.utils._python_dispatch import _disable_current_modes
 
+from fgan import tree
 from fgan.networks.autocast import AutocastUnderVmap
 from fgan.types import Params
 
@@ -79,10 +80,17 @@ def make_functional(module: nn.Module, autocast: torch.dtype | None = None) -> N
             of_torch = torch.autocast(inputs[0].device.type, autocast, cache_enabled=False)
             with of_torch, AutocastUnderVmap(autocast):
                 output = functional_call(copies[training], tensors, inputs)
-            output = output.to(inputs[0].dtype)
+            output = _cast(output, inputs[0].dtype)
         return output, {key: tensors[key] for key in buffers}
 
     return Network(apply, *parameters_and_buffers(module))
+
+
+def _cast(output: Any, dtype: torch.dtype) -> Any:
+    """A network's output, or each of its floating-point outputs, in another dtype."""
+    if isinstance(output, Tensor):
+        return output.to(dtype) if output.is_floating_point() else output
+    return tree.map(lambda part: _cast(part, dtype) if isinstance(part, Tensor) else part, output)
 
 
 def parameters_and_buffers(module: nn.Module) -> tuple[Params, Params]:

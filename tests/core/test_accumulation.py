@@ -84,7 +84,9 @@ def test_what_has_no_equal_parts_is_refused():
     whole = fgan.gan(*pair())
     algorithm = fgan.accumulate(whole, 3)
     noise = algorithm.noise(0, 0, 4, generator_batch_size=3)
-    with pytest.raises(ValueError, match=r"batch.real has 4 samples, which are no 3 equal parts"):
+    with pytest.raises(
+        ValueError, match=r"batch.real has 4 samples, which cannot be split into 3 equal parts"
+    ):
         algorithm.step(algorithm.init(0), make_batch(n_critic=1), noise)
     noise = algorithm.noise(0, 0, 6, generator_batch_size=4)
     with pytest.raises(ValueError, match=r"generator_latent has 4 samples"):
@@ -115,3 +117,30 @@ def test_lazy_penalties_are_taken_in_every_part():
         state, _ = fgan.accumulate(whole, 2).step(state, *given)
         expected, _ = whole.step(expected, *given)
         assert_close(state, expected, atol=1e-10)
+
+
+@pytest.mark.parametrize("way", ["population", "update", "generator", "twice"])
+def test_unequal_parts_are_refused_wherever_they_come_from(way):
+    """A part of another size would be weighted wrongly, unnoticed."""
+    algorithm = fgan.accumulate(fgan.gan(*pair()), 2)
+    batch, noise = make_round(algorithm, size=5)
+    state = algorithm.init(0)
+    inputs = batch.real[0], None, noise.critic_latent[0], noise.mix[0]
+    population = fgan.compile(fgan.population(algorithm), donate=False, backend="interpreter")
+    six = make_round(algorithm, size=6)
+    calls = {
+        "population": lambda: population.step(
+            population.init([0, 1]), batch, population.noise([0, 1], 0, 5)
+        ),
+        "update": lambda: algorithm.critic_update(state, *inputs),
+        "generator": lambda: algorithm.generator_update(state, noise.generator_latent),
+        "twice": lambda: fgan.accumulate(algorithm, 2).step(state, *six),
+    }
+    with pytest.raises(ValueError, match="cannot be split into 2 equal parts"):
+        calls[way]()
+
+
+def test_a_compiled_algorithm_is_not_accumulated():
+    """The accumulated step would be an eager one."""
+    with pytest.raises(ValueError, match="compile the accumulated algorithm"):
+        fgan.accumulate(fgan.compile(fgan.gan(*pair()), backend="interpreter"), 2)

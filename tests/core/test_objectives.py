@@ -1,5 +1,7 @@
 """Objectives: several penalties, lazy ones, heads, random tensors, beside plain autograd."""
 
+from functools import partial
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -26,7 +28,7 @@ from fgan.objectives import (
     adversarial,
     adversarial_generator,
 )
-from fgan.penalties import Points, gradient_penalty, zero_centered_penalty
+from fgan.penalties import Points, gradient_penalty, input_gradients, zero_centered_penalty
 from fgan.testing import check_penalty
 
 RATE = dict(generator_optimizer=fgan.sgd(0.1), critic_optimizer=fgan.sgd(0.1))
@@ -180,6 +182,8 @@ def test_a_penalty_gives_one_value_a_sample():
         ((Penalty(gradient_penalty, every=True),), "every is a whole number from 1, and True"),
         ((Penalty(gradient_penalty), Penalty(gradient_penalty)), "two figures .*gradient_penalty"),
         ((Head("distance", F.cross_entropy),), "two figures .*'distance'"),
+        ((Head("loss", F.cross_entropy),), "two figures .*'loss'"),
+        ((Head("critic_grad_norm", F.cross_entropy),), "two figures .*'critic_grad_norm'"),
         ((gradient_penalty,), "terms are Penalty and Head"),
         ((Head("class", F.cross_entropy, -2.0),), "weight of head 'class' is at least 0"),
     ],
@@ -232,7 +236,6 @@ def classifying(*more, one_pass=True, **options):
         make(Classifying),
         adversarial(losses.hinge_critic_loss, head, *more, one_pass=one_pass),
         adversarial_generator(losses.wasserstein_generator_loss, head),
-        heads=True,
         **RATE | options,
     )
 
@@ -375,6 +378,11 @@ def test_declared_tensors_have_to_be_given():
         ),
         (CriticObjective(print, {"a": Draw("normal", None)}), {}, "no attribute sample_shape"),
         (losses.minimax_critic_loss, {}, "critic_objective is a CriticObjective"),
+        (
+            CriticObjective(print, {"a": Draw()}, {"a": 4}),
+            {},
+            "random tensor and a lazy penalty are both called 'a'",
+        ),
     ],
 )
 def test_objectives_that_cannot_be_are_refused(objective, options, message):
@@ -443,6 +451,11 @@ def noisy_loss(real, fake):
     return losses.wasserstein_critic_loss(real + torch.randn_like(real), fake)
 
 
+def noisy_gradients(critic, x, *conditions):
+    """Draws a direction within fgan's own penalty."""
+    return input_gradients(critic, x + torch.rand_like(x), *conditions)
+
+
 def noisy_penalty(critic, x, conditions=()):
     """Draws a direction."""
     return gradient_penalty(critic, x + torch.rand_like(x), conditions=conditions)
@@ -454,6 +467,17 @@ def noisy_penalty(critic, x, conditions=()):
     [
         (adversarial(noisy_loss), GENERATOR),
         (adversarial(losses.hinge_critic_loss, Penalty(noisy_penalty)), GENERATOR),
+        (
+            adversarial(
+                losses.hinge_critic_loss,
+                Penalty(partial(gradient_penalty, gradients=noisy_gradients)),
+            ),
+            GENERATOR,
+        ),
+        (
+            adversarial(losses.hinge_critic_loss, distance=lambda loss: loss + torch.rand(())),
+            GENERATOR,
+        ),
         (
             adversarial(losses.hinge_critic_loss),
             GeneratorObjective(lambda critic, fake, data: (torch.randn(()) - fake.mean(), {})),
@@ -497,3 +521,52 @@ def test_a_critic_s_objective_needs_both_kinds_of_samples():
     data = fgan.types.Data(torch.zeros(2, 2).double(), None, None, None, {}, torch.tensor(0))
     with pytest.raises(ValueError, match="needs real samples and fakes"):
         algorithm.parts.critic_gradient(algorithm.init(), data)
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
+def test_noise_without_the_declared_tensors_is_refused(compiled):
+    """A lazy penalty would never be taken, unnoticed."""
+    for algorithm in (game(LAZY, n_critic=2), drawing({"delta": Draw("normal", None)})):
+        step = algorithm.step
+        if compiled:
+            step = fgan.compile(algorithm, donate=False, backend="interpreter").step
+        noise = algorithm.noise(0, 0, 4)._replace(extra={})
+        with pytest.raises(ValueError, match="has declared random tensors"):
+            step(algorithm.init(), make_batch(), noise)
+
+
+def test_heads_and_autocast_go_together():
+    """All outputs of a critic are float32 again, and near those of full precision."""
+    modules = [m.float() for m in (make(lambda: pair(conditional=True)[0]), make(Classifying))]
+    head = Head("class", cross_entropy, 0.5)
+    batch = make_batch(conditional=True, n_critic=1, dtype=torch.float32)
+    infos = []
+    for autocast in (None, torch.bfloat16):
+        algorithm = make_algorithm(
+            *modules,
+            adversarial(losses.hinge_critic_loss, head),
+            adversarial_generator(losses.wasserstein_generator_loss, head),
+            autocast=autocast,
+            **RATE,
+        )
+        infos.append(algorithm.step(algorithm.init(), batch, algorithm.noise(0, 0, 4))[1])
+    assert infos[1].terms["class"].dtype == torch.float32
+    torch.testing.assert_close(*(info.terms["class"] for info in infos), rtol=0.05, atol=0.05)
+
+
+def test_a_scheduled_running_average_in_a_population():
+    """The schedule is float64, and the parameters are float32, also under vmap."""
+    modules = [module.float() for module in pair()]
+    decay = fgan.optim.warmup(0.9, 4)
+    algorithm = fgan.gan(*modules, ema_decay=decay)
+    population = fgan.population(algorithm)
+    batch = make_batch(n_critic=1, dtype=torch.float32)
+    state, states = algorithm.init(0), population.init([0, 1])
+    for index in range(3):
+        before = state.ema.params
+        state, _ = algorithm.step(state, batch, algorithm.noise(0, index, 4))
+        states, _ = population.step(states, batch, population.noise([0, 1], index, 4))
+        weight = 1 - 0.9 * (index + 1) / 4
+        expected = {n: torch.lerp(before[n], p, weight) for n, p in state.generator.params.items()}
+        assert_close(state.ema.params, expected, atol=1e-6)
+        assert_close(tree.unstack(states.ema.params)[0], state.ema.params, atol=1e-6)
