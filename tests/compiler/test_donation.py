@@ -9,6 +9,8 @@ from torch import nn
 
 import fgan
 from fgan import tree
+from fgan.compiler.donation import write_in_place
+from fgan.compiler.trees import map_leaves
 
 
 def test_a_simultaneous_round_reads_the_old_state():
@@ -201,3 +203,20 @@ def test_a_leaf_that_becomes_another_is_read_before_it_is_written(update, backen
     compiled = fgan.compile(algorithm, backend=backend)
     got = rounds(algorithm, compiled.step, count=3)
     assert_close(got, rounds(algorithm, algorithm.step, count=3))
+
+
+def test_a_leaf_that_stays_is_not_written():
+    """A value that is the old tensor itself is left alone; another value goes into its memory."""
+    old = {"stays": torch.ones(2), "moves": torch.ones(2)}
+    version = old["stays"]._version
+    write_in_place({"stays": old["stays"], "moves": torch.zeros(2)}, old)
+    assert old["stays"]._version == version
+    assert (old["moves"] == 0).all()
+
+
+def test_leaves_are_mapped_in_any_container():
+    """Dicts and named tuples directly, lists as torch's pytree has them, None as it is."""
+    double = map_leaves(lambda x: 2 * x, [torch.ones(1), {"a": torch.ones(1)}, None])
+    assert double[0] == 2
+    assert double[1]["a"] == 2
+    assert double[2] is None

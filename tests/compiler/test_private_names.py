@@ -143,3 +143,13 @@ def test_options_and_keys_are_checked_too(monkeypatch):
     option, key = _torch.missing(inductor=True)
     assert option == "torch._inductor.config.cpp.moved"
     assert "moved_key" in key
+
+
+def test_an_inductor_without_source_is_taken_to_read_the_key(monkeypatch):
+    """Where there is no source to read, nothing says that the key has moved."""
+
+    def no_source(module):
+        raise OSError("could not get source code")
+
+    monkeypatch.setattr(_torch.inspect, "getsource", no_source)
+    assert _torch._reads_realize_key()
