@@ -182,6 +182,7 @@ def bind(function: Callable[..., Any], *first: Any) -> Any:
     left = [p for p in signature.parameters.values() if p.kind is not p.KEYWORD_ONLY]
     about: Any = bound
     about.__name__, about.__doc__ = function.__name__, function.__doc__
+    about.__module__ = function.__module__
     about.__signature__ = signature.replace(parameters=left[len(first) :])
     return bound
 
