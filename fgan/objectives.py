@@ -119,8 +119,7 @@ def adversarial(
     one_pass: score real and fake samples in one pass, which is faster; for a critic whose layers
         mix the samples of a batch it has to be False.
 
-    Raises ValueError for a weight, a place or an interval out of range, and for two terms of one
-    name.
+    Raises ValueError for a weight, place or interval out of range, and for two terms of one name.
     """
     penalties = [_checked(term) for term in terms if isinstance(term, Penalty)]
     heads = [term for term in terms if isinstance(term, Head)]
@@ -149,12 +148,8 @@ def adversarial(
 
         total, penalty, values = _add_penalties(penalties, score, adversarial_loss, data)
         for head, pair in zip(heads, parts, strict=True):
-            label = _label(head, data)
-            on_real, on_fake = (head.loss(output, label).mean() for output in pair)
-            value = on_real + on_fake
-            weight = scalar_at(head.weight, data.round)
-            total = total + tree.like(weight, value) * value
-            values[head.name] = value
+            on_real, on_fake = (_head_loss(head, output, data) for output in pair)
+            total = _add(total, head, on_real + on_fake, data, values, head.name)
         figures = {
             "distance": distance(adversarial_loss),
             "penalty": penalty,
@@ -192,10 +187,8 @@ def adversarial_generator(
         total = generator_loss(real_scores, fake_scores).mean()
         figures: Figures = {}
         for head, output in zip(heads, outputs, strict=True):
-            value = head.loss(output, _label(head, data)).mean()
-            weight = scalar_at(head.weight, data.round)
-            total = total + tree.like(weight, value) * value
-            figures[f"generator_{head.name}"] = value
+            value = _head_loss(head, output, data)
+            total = _add(total, head, value, data, figures, f"generator_{head.name}")
         return total, figures
 
     return GeneratorObjective(
@@ -266,10 +259,19 @@ def _split_output(output: Any, x: Tensor, heads: int) -> tuple[Tensor, list[Tens
     return as_scores(output[0], x), list(output[1:])
 
 
-def _label(head: Head, data: Data) -> Tensor:
+def _head_loss(head: Head, output: Tensor, data: Data) -> Tensor:
     if data.condition is None:
         raise ValueError(f"the head {head.name!r} needs conditions, and the batch has none")
-    return data.condition
+    return head.loss(output, data.condition).mean()
+
+
+def _add(
+    total: Tensor, head: Head, value: Tensor, data: Data, figures: Figures, name: str
+) -> Tensor:
+    """The total with a head's weighted loss, which is noted under its name."""
+    figures[name] = value
+    weight = tree.like(scalar_at(head.weight, data.round), value)
+    return total + weight * value
 
 
 def _checked(term: Penalty) -> Penalty:
