@@ -1,6 +1,5 @@
 """The properties of a round: what it is composed of, and what each update changes."""
 
-import inspect
 from typing import Any
 
 from hypothesis import strategies as st
@@ -136,12 +135,9 @@ def _critic_update(algorithm: Any, state: GANState, real: Tensor, noise: Noise, 
 
 def _generator_update(algorithm: Any, state: GANState, batch: Batch, noise: Noise) -> GANState:
     """The generator update of `step`, with real samples where its loss takes them."""
-    update = algorithm.generator_update
-    keywords = extra_of(noise, "generator")
-    if "real" in inspect.signature(update).parameters:
-        keywords["real"] = batch.real[-1]
+    keywords = extra_of(noise, "generator") | {"real": batch.real[-1]}
     after: GANState
-    after, _ = update(state, noise.generator_latent, **keywords)
+    after, _ = algorithm.generator_update(state, noise.generator_latent, **keywords)
     return after
 
 
