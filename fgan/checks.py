@@ -71,10 +71,14 @@ def check_type(name: str, value: object, kind: type, advice: str) -> None:
 
 def check_gan_state(state: object, *fields: str) -> None:
     """Raise ValueError unless this is a state whose players and count are what they should be."""
-    check_type("the state", state, GANState, "algorithm.init makes one")
+    check_type("the state", state, GANState, _INIT)
     for field in fields:
-        value, kind = getattr(state, field), Tensor if field == "round" else PlayerState
-        check_type(f"state.{field}", value, kind, "algorithm.init makes one")
+        kind = Tensor if field == "round" else PlayerState
+        if not isinstance(getattr(state, field), kind):
+            check_type(f"state.{field}", getattr(state, field), kind, _INIT)
+
+
+_INIT = "algorithm.init makes one"
 
 
 def check_critic_inputs(

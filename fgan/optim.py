@@ -236,9 +236,10 @@ def _of_real_pairs(optimizer: Optimizer) -> Optimizer:
         return optimizer.init(real(params))
 
     def update(gradients: Params, state: Any, params: Params) -> tuple[Params, Any]:
-        check_params("the parameters", params)
-        check_params("the gradients", gradients)
-        if not any(param.is_complex() for param in params.values()):
+        if not isinstance(params, dict) or not isinstance(gradients, dict):
+            check_params("the parameters", params)
+            check_params("the gradients", gradients)
+        if not any(isinstance(p, Tensor) and p.is_complex() for p in params.values()):
             return optimizer.update(gradients, state, params)
         new, new_state = optimizer.update(real(gradients), state, real(params))
         whole = {
@@ -260,11 +261,27 @@ def _check_update(kind: type, gradients: Params, state: Any, params: Params, **k
             f"this optimiser keeps a {kind.__name__}, and {describe(state)} was given. Is the "
             "state of another optimiser?"
         )
+    form = _form(params)
+    if form and form == _form(gradients):
+        moments = [_form(getattr(state, name)) for name, is_kept in kept.items() if is_kept]
+        if all(each == form for each in moments) and all(
+            is_kept or getattr(state, name) == {} for name, is_kept in kept.items()
+        ):
+            return
     check_alike("the gradients", gradients, params)
     for name, is_kept in kept.items():
         moments = getattr(state, name)
-        check_params(f"the optimiser state's {name}", moments)
+        if not isinstance(moments, dict):
+            check_params(f"the optimiser state's {name}", moments)
         check_alike(f"the optimiser state's {name}", moments, params if is_kept else {})
+
+
+def _form(tensors: Any) -> list[Any]:
+    """Names, shapes, dtypes and devices; an empty list for what is no dict of tensors."""
+    try:
+        return [(name, x.shape, x.dtype, x.device) for name, x in tensors.items()]
+    except AttributeError:
+        return []
 
 
 def check_params(what: str, params: object) -> None:
@@ -279,7 +296,8 @@ def check_alike(what: str, given: Params, params: Params) -> None:
     """Raise ValueError unless there is a tensor like each parameter: shape, dtype and device."""
     for name, param in params.items():
         value = given.get(name)
-        if not isinstance(value, Tensor):
+        if not isinstance(value, Tensor) or not isinstance(param, Tensor):
+            check_params("the parameters", params)
             told = describe(value) if name in given else "none"
             raise ValueError(f"{what} have a tensor for each parameter, and for {name!r} {told}")
         if value.shape != param.shape:

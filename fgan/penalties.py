@@ -16,7 +16,7 @@ from torch.func import grad, vmap
 
 from fgan import tree
 from fgan.scalars import check_flag, check_number
-from fgan.scores import as_scores, check_callable, check_rows, check_tensor, describe
+from fgan.scores import as_scores, check_rows, check_tensor, describe
 
 Critic = Callable[..., Tensor]
 """Maps samples [B, ...], and conditions [B, ...] if there are any, to scores [B] or [B, 1]."""
@@ -51,10 +51,13 @@ def batched_input_gradients(critic: Critic, x: Tensor, *conditions: Tensor) -> T
     return grad(lambda samples: as_scores(critic(samples, *conditions), samples).sum())(x)
 
 
-def _check_inputs(critic: object, x: object, conditions: tuple[object, ...]) -> None:
-    check_callable("the critic", critic, "(x, *conditions) -> scores", 1 + len(conditions))
+def _check_inputs(critic: object, x: Tensor, conditions: tuple[object, ...]) -> None:
+    if not callable(critic):
+        raise ValueError(
+            f"the critic is a function (x, *conditions) -> scores, and {describe(critic)} was given"
+        )
     check_tensor("x", x)
-    if not isinstance(x, Tensor) or x.ndim == 0:
+    if x.ndim == 0:
         raise ValueError(f"a penalty takes samples [B, ...], and {describe(x)} was given")
     _check_conditions(conditions, x)
 
@@ -167,6 +170,10 @@ def interpolate(real: Tensor, fake: Tensor, mix: Tensor) -> Tensor:
     ValueError for any other shapes.
     """
     _check_pairs(real, fake, mix)
+    return _interpolate(real, fake, mix)
+
+
+def _interpolate(real: Tensor, fake: Tensor, mix: Tensor) -> Tensor:
     mix = mix.reshape(-1, *[1] * (real.ndim - 1)).to(real.dtype)
     return mix * real + (1 - mix) * fake
 
@@ -254,14 +261,14 @@ def _at_both(real: Tensor, fake: Tensor, mix: Tensor, conditions: tuple[Tensor, 
 
 
 def _between(real: Tensor, fake: Tensor, mix: Tensor, conditions: tuple[Tensor, ...]) -> Points:
-    return Points(interpolate(real, fake, mix), conditions)
+    return Points(_interpolate(real, fake, mix), conditions)
 
 
 def _within(real: Tensor, fake: Tensor, mix: Tensor, conditions: tuple[Tensor, ...]) -> Points:
     """Real with real and fake with fake."""
     other = partners(conditions, real.shape[0], real.device)
     return _at_both(
-        interpolate(real, real[other], mix), interpolate(fake, fake[other], mix), mix, conditions
+        _interpolate(real, real[other], mix), _interpolate(fake, fake[other], mix), mix, conditions
     )
 
 
@@ -274,8 +281,8 @@ def _mixed(real: Tensor, fake: Tensor, mix: Tensor, conditions: tuple[Tensor, ..
     own_kind = torch.arange(real.shape[0], device=real.device) % 2 == 0
     own_kind = own_kind.reshape(-1, *[1] * (real.ndim - 1))
     return _at_both(
-        interpolate(real, torch.where(own_kind, real[other], fake), mix),
-        interpolate(fake, torch.where(own_kind, fake[other], real), mix),
+        _interpolate(real, torch.where(own_kind, real[other], fake), mix),
+        _interpolate(fake, torch.where(own_kind, fake[other], real), mix),
         mix,
         conditions,
     )
