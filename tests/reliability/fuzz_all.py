@@ -1,0 +1,49 @@
+"""All targets with all mutations of their arguments."""
+
+from collections.abc import Iterator
+from functools import cache
+
+import fuzz_makers
+import fuzz_parts
+import fuzz_rounds
+from fuzz_core import ABSENT, REFUSED, Mutation, Target
+from fuzz_games import GAMES
+from fuzz_structures import algorithms, functions, modules, optimizers, params
+from fuzz_values import Maker, shapes, shown
+
+MUTATIONS = {
+    **fuzz_rounds.MUTATIONS, **fuzz_parts.MUTATIONS, **fuzz_makers.MUTATIONS,
+    "module": modules, "optimizer": optimizers, "algorithm": algorithms, "function": functions,
+    "params": params, "shape": shapes,
+}  # fmt: skip
+
+
+@cache
+def targets() -> list[Target]:
+    """All targets."""
+    rounds = [target for name in GAMES for target in fuzz_rounds.rounds_of(name)]
+    return [*rounds, *fuzz_parts.parts(), *fuzz_makers.makers()]
+
+
+def mutations(target: Target) -> Iterator[Mutation]:
+    """All mutations of one target's arguments, and of the call as a whole."""
+    for name, argument in target.arguments.items():
+        yield from MUTATIONS[argument.kind](Maker(name, argument))
+    yield from of_the_call(target)
+
+
+def of_the_call(target: Target) -> Iterator[Mutation]:
+    """Arguments that are missing, misspelt, or too many."""
+    name, argument = next(iter(target.arguments.items()))
+    if not target.slow:
+        yield Mutation(name, "missing", ABSENT, (), (), REFUSED, True, (rf"\b{name}\b", *argument.names))
+    yield Mutation(f"{name}_", "a misspelt keyword", argument.value, (), (), REFUSED, True,
+                   (f"{name}_",))  # fmt: skip
+    yield Mutation("penalty", "an unknown keyword", 10.0, (), (), REFUSED, True, ("penalty",))
+    last = list(target.arguments)[-1]
+    first_value = argument.value
+    if last != name and not isinstance(first_value, type(target.arguments[last].value)):
+        of_last = target.arguments[last]
+        yield Mutation(last, f"{name} in its place", first_value,
+                       (*shown(first_value)[:1], type(first_value).__name__), (), REFUSED, True,
+                       of_last.names)  # fmt: skip

@@ -1,0 +1,340 @@
+"""Mutations of tensors and of plain values: what users give in place of the right argument."""
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from fuzz_core import NAN, REFUSED, Argument, Mutation
+from torch import Tensor, nn
+
+TENSOR = (r"tensor", r"\[B\b", r"\[n_critic", r"\[P\b")
+"""How messages say that a tensor is expected."""
+
+
+def shape_of(tensor: Tensor) -> tuple[str, ...]:
+    """How messages show a shape: the whole of it, or what stands behind the batch axis."""
+    shapes = [list(tensor.shape), list(tensor.shape[1:]), list(tensor.shape[:2])]
+    shown = [re.escape(str(shape)) for shape in shapes if shape or not tensor.ndim]
+    return (*shown, re.escape(str(tuple(tensor.shape))), re.escape(f"{tensor.dtype}"[6:] + " ["))
+
+
+def shown(value: Any) -> tuple[str, ...]:
+    """How messages show any other value: by its repr, itself, or the name of its type."""
+    kind = type(value)
+    texts = {repr(value)[:40], str(value)[:40], kind.__name__, getattr(value, "__name__", "")}
+    return tuple(re.escape(text) for text in texts if text)
+
+
+MATES = ("label", "condition", "latent", "sample", r"\breal\b", "fake", r"\bmix\b", "score")
+"""What else has one entry a sample: where sizes differ, a message may name either."""
+
+
+def rows_of(tensor: Tensor, axis: int) -> tuple[str, ...]:
+    """The number of entries along an axis, as a word of its own."""
+    return (*shape_of(tensor), rf"\b{tensor.shape[axis]}\b")
+
+
+def _shape_expected(right: Tensor) -> tuple[str, ...]:
+    return (
+        *shape_of(right), *(rf"\b{n}\b" for n in right.shape[:2]), r"\[B\b", r"\[n_critic", r"(one|as many|each|every|single)\b",
+        r"at least one", r"the same",
+    )  # fmt: skip
+
+
+class Maker:
+    """Makes the mutations of one argument."""
+
+    def __init__(self, name: str, argument: Argument) -> None:
+        self.name, self.argument = name, argument
+        self.right, self.hints = argument.value, argument.hints
+
+    def __call__(self, label: str, value: Any, *, given: Any = None, **options: Any) -> Mutation:
+        names = self.argument.names + tuple(options.pop("names", ()))
+        options["expected"] = options.get("expected", ()) + tuple(self.hints.get("expected", ()))
+        given = shown(value) if given is None else given
+        return Mutation(self.name, label, value, given, names=names, **options)
+
+
+def tensors(make: Maker) -> Iterator[Mutation]:
+    """Of a floating-point tensor [B, ...] (`lead` batch axes)."""
+    x, hints = make.right, make.hints
+    lead, dtype = hints.get("lead", 1), str(x.dtype)[6:]
+    shape, named = _shape_expected(x), (dtype, r"dtype")
+    # What computes in any dtype may take float64 too: it then equals the plain form.
+    yield make("float64" if dtype != "float64" else "float32",
+               x.double() if dtype != "float64" else x.float(),
+               given=(r"float64|double",) if dtype != "float64" else ("float32",), expected=named,
+               meaning=hints.get("other_dtype", REFUSED))  # fmt: skip
+    yield make("float16", x.half(), given=("float16",), expected=named)
+    yield make("integers", x.round().to(torch.int64), given=("int64",),
+               expected=(*named, "floating", "normalise"))  # fmt: skip
+    yield make("uint8", x.abs().clamp(max=9).to(torch.uint8), given=("uint8",),
+               expected=(*named, "floating", "normalise"))  # fmt: skip
+    yield make("booleans", x > 0, given=("bool",), expected=(*named, "floating"), plausible=False)
+    yield make("complex", x.to(torch.complex64), given=("complex64",), expected=(*named, "float"),
+               plausible=False)  # fmt: skip
+    if lead:
+        yield make("one axis less", x[0], given=shape_of(x[0]), expected=shape)
+    yield make("one axis more in front", x[None], given=shape_of(x[None]), expected=shape)
+    yield make("one axis more at the end", x[..., None], given=shape_of(x[..., None]),
+               expected=shape)  # fmt: skip
+    if x.ndim > lead:
+        wide = torch.cat([x, x[..., :1]], dim=-1)
+        yield make("wider", wide, given=shape_of(wide), expected=shape,
+                   meaning=hints.get("any_shape", REFUSED))  # fmt: skip
+        narrow = x[..., :1]
+        yield make("one number wide", narrow, given=shape_of(narrow), expected=shape)
+        yield make("transposed", x.mT if x.ndim > 1 else x, given=shape_of(x.mT), expected=shape,
+                   plausible=x.ndim == 2)  # fmt: skip
+    if hints.get("fixed_rows", True) and x.ndim:
+        axis = max(lead - 1, 0)
+        for label, some in (
+            ("one row", x.narrow(axis, 0, 1)),
+            ("a row less", x.narrow(axis, 0, x.shape[axis] - 1)),
+            ("twice as many rows", torch.cat([x, x], dim=axis)),
+        ):
+            yield make(label, some, given=rows_of(some, axis), expected=shape, names=MATES)
+    empty = x.narrow(max(lead - 1, 0), 0, 0) if x.ndim else x[None][:0]
+    yield make("no rows", empty, given=(*shape_of(empty), r"\b0\b", r"\bno\b", "empty"),
+               expected=shape, plausible=False,
+               meaning=hints.get("any_rows", REFUSED) if x.ndim else REFUSED)  # fmt: skip
+    yield from _not_tensors(make, x)
+    yield from _plain_forms(make, x)
+
+
+def _not_tensors(make: Maker, x: Tensor) -> Iterator[Mutation]:
+    optional = make.hints.get("none", REFUSED)
+    yield make("None", None, given=("None",), expected=TENSOR, meaning=optional)
+    yield make("a tuple, as a loader gives", (x, x), given=("tuple",), expected=TENSOR)
+    yield make("a list of numbers", x.tolist(), given=("list",), expected=TENSOR, meaning=x)
+    yield make("an array", x.detach().numpy(), given=("ndarray", "numpy"), expected=TENSOR,
+               meaning=x)  # fmt: skip
+    yield make("a number", 0.5, given=(r"0\.5", "float"), expected=TENSOR, plausible=False)
+    yield make("text", "samples", given=("'samples'", r"\bstr\b"), expected=TENSOR,
+               plausible=False)  # fmt: skip
+    yield make("a dict", {"x": x}, given=("dict",), expected=TENSOR)
+    yield make("a module", nn.Linear(1, 1), given=("Linear",), expected=TENSOR, plausible=False)
+    yield make("on meta", x.to("meta"), given=("meta",), expected=("cpu", "device"))
+    sparse = x.detach().to_sparse() if x.ndim else x
+    yield make("sparse", sparse, given=("sparse", "layout"), expected=("strided", "dense"),
+               meaning=x, plausible=False)  # fmt: skip
+
+
+def _plain_forms(make: Maker, x: Tensor) -> Iterator[Mutation]:
+    """Odd forms of the same values, which are right: an error for one is obscure."""
+    spread = torch.stack([x, x], dim=-1)[..., 0]
+    yield make("strided", spread, meaning=x, plausible=False)
+    if x.is_floating_point():
+        yield make("that requires gradients", x.detach().clone().requires_grad_(), meaning=x,
+                   plausible=False)  # fmt: skip
+    yield make("a parameter", nn.Parameter(x.detach().clone(), x.is_floating_point()), meaning=x,
+               plausible=False)  # fmt: skip
+
+
+def labels(make: Maker) -> Iterator[Mutation]:
+    """Of integer labels [B] for `classes` classes (`lead` batch axes)."""
+    y, classes = make.right, make.hints["classes"]
+    lead, strict = make.hints.get("lead", 1), make.hints.get("strict", True)
+    shape = (*_shape_expected(y), r"label")
+    one = y.narrow(lead - 1, 0, 1)
+    yield make("one label for the batch", one, given=rows_of(one, lead - 1), expected=shape, names=MATES)
+    yield make("a 0-d label", y.flatten()[0], given=(r"\[\]", r"\(\)", "0-d"), expected=shape)
+    less = y.narrow(lead - 1, 0, y.shape[lead - 1] - 1)
+    yield make("a label less", less, given=rows_of(less, lead - 1), expected=shape, names=MATES)
+    twice = torch.cat([y, y], dim=lead - 1)
+    yield make("twice as many labels", twice, given=rows_of(twice, lead - 1), expected=shape, names=MATES)
+    if lead > 1:
+        yield make("without the axis of updates", y[0], given=shape_of(y[0]), expected=shape)
+    integers = (r"integer", r"int64", r"\[0, ", r"classes")
+    if strict:
+        yield make("a column [B, 1]", y[..., None], given=shape_of(y[..., None]), expected=shape)
+        hot = nn.functional.one_hot(y, classes)
+        yield make("one-hot integers", hot, given=shape_of(hot), expected=shape)
+        yield make("one-hot floats", hot.float(), given=(*shape_of(hot), "float32"),
+                   expected=(*shape, *integers))  # fmt: skip
+        yield make("floats", y.float(), given=("float32",), expected=integers)
+        yield make("booleans", y > 0, given=("bool",), expected=integers)
+        yield make("from one to the number of classes", y + 1,
+                   given=(rf"\b{classes}\b",), expected=integers)  # fmt: skip
+        yield make("negative labels", y - 9, given=(r"-\d",), expected=integers)
+        yield make("int32 labels", y.int(), given=("int32",), meaning=y)
+        yield make("uint8 labels", y.to(torch.uint8), given=("uint8",), meaning=y)
+    yield make("class names", ["a"] * y.shape[0], given=("list",), expected=TENSOR)
+    yield make("an integer", 1, given=(r"\b1\b", r"\bint\b"), expected=TENSOR)
+    yield make("a tuple of conditions", (y, y), given=("tuple",), expected=TENSOR)
+    yield make("a dict of conditions", {"y": y}, given=("dict",), expected=TENSOR)
+    yield make("a list of labels", y.tolist(), given=("list",), expected=TENSOR, meaning=y)
+    yield make("an array of labels", y.numpy(), given=("ndarray", "numpy"), expected=TENSOR,
+               meaning=y)  # fmt: skip
+    yield make("no labels", None, given=("None", "no condition", "without", "and needs", "1 were",
+                                         "has none", "1 was"),
+               expected=("label", "condition"))  # fmt: skip
+    yield make("labels on meta", y.to("meta"), given=("meta",), expected=("cpu", "device"))
+    yield from _plain_forms(make, y)
+
+
+def no_labels(make: Maker) -> Iterator[Mutation]:
+    """Of the condition of networks that take none."""
+    size, lead = make.hints["size"], make.hints.get("updates")
+    shape = (size,) if lead is None else (lead, size)
+    y = torch.zeros(shape, dtype=torch.int64)
+    without = ("no condition", "without", "takes 1 input", "neither", "unconditional", "none")
+    given = (*shape_of(y), "condition", "2 were given")
+    yield make("labels for networks without", y, given=given, expected=without)
+    yield make("a label for networks without", 3, given=(r"\b3\b", r"\bint\b", "2 were given"),
+               expected=(*without, *TENSOR))  # fmt: skip
+
+
+def scalars(make: Maker) -> Iterator[Mutation]:
+    """Of a number, 0-d tensor or (`schedule`) function of the count, at least `low`."""
+    x, hints = float(make.right), make.hints
+    number = (r"number", r"\bat least\b", r"\babove\b", r"\blies in\b", r"finite", r"between")
+    yield make("text", f"{x}", expected=number)
+    yield make("text with an exponent", "1e-3", expected=number)
+    yield make("NaN", float("nan"), given=("nan",), expected=number)
+    yield make("infinite", float("inf"), given=("inf",), expected=number)
+    yield make("negative", -x - 1, expected=number)
+    yield make("negative integer", -3, expected=number)
+    if "high" in hints:
+        yield make("too high", hints["high"] + 0.5, expected=number)
+        yield make("at the upper end", float(hints["high"]), expected=number)
+    if hints.get("above"):
+        yield make("zero", 0.0, given=(r"\b0\b", r"\b0\.0\b"), expected=number)
+    several = torch.full((3,), x)
+    yield make("one per run", several, given=shape_of(several),
+               expected=(*number, "0-d", "vmap", "population"))  # fmt: skip
+    yield make("shape [1]", several[:1], given=shape_of(several[:1]), expected=(*number, "0-d"))
+    yield make("a list", [x, x], given=("list", re.escape(str([x, x]))), expected=number)
+    yield make("an array", np.array([x]), given=("array",), expected=number)
+    yield make("True", True, given=("True", "bool"), expected=number)
+    none = hints.get("none", REFUSED)
+    yield make("None", None, given=("None",), expected=number, meaning=none)
+    yield make("a dict", {}, given=("dict", r"\{\}"), expected=number, plausible=False)
+    yield make("complex", 1j, given=("1j", "complex"), expected=number, plausible=False)
+    yield make("a NaN in a tensor", torch.tensor(float("nan")), given=("nan",), expected=number,
+               meaning=NAN)  # fmt: skip
+    yield make("an integer tensor [2]", torch.tensor([1, 2]), given=shape_of(several[:2]),
+               expected=(*number, "0-d"), plausible=False)  # fmt: skip
+    yield make("float32 of NumPy", np.float32(x), expected=number, meaning=float(np.float32(x)))
+    yield make("float64 of NumPy", np.float64(x), expected=number, meaning=x)
+    yield make("a 0-d array", np.array(x), given=("array",), expected=number, meaning=x)
+    if hints.get("tensor", True):
+        yield make("a 0-d tensor", torch.tensor(x), meaning=x, expected=number)
+        yield make("a 0-d float64 tensor", torch.tensor(x).double(), meaning=x, expected=number)
+    function = _constant(x)
+    meaning = x if hints.get("schedule", True) else REFUSED
+    yield make("a schedule", function, given=("function",), expected=number, meaning=meaning,
+               plausible=False)  # fmt: skip
+    if hints.get("schedule", True):
+        yield make("a schedule of text", lambda count: "0.1", given=("0.1", "str"),
+                   expected=number, plausible=False)  # fmt: skip
+        yield make("a schedule of [1]", lambda count: torch.full((1,), x), given=(r"\[1\]",),
+                   expected=(*number, "0-d"))  # fmt: skip
+
+
+def _constant(value: float) -> Callable[..., float]:
+    return lambda count: value
+
+
+def counts(make: Maker) -> Iterator[Mutation]:
+    """Of a whole number from `low`."""
+    n, low = make.right, make.hints.get("low", 1)
+    whole = (r"whole number", r"integer", r"at least", rf"from {low}\b", "sequence", "range")
+    none = make.hints.get("none", REFUSED)
+    if low > 0:
+        yield make("zero", 0, given=(r"\b0\b",), expected=whole)
+    yield make("negative", -1, given=("-1",), expected=whole)
+    yield make("a fraction", n + 0.5, expected=whole)
+    yield make("a whole float", float(n), given=(re.escape(str(float(n))),), expected=whole,
+               meaning=n)  # fmt: skip
+    yield make("text", str(n), expected=whole)
+    yield make("True", True, given=("True", "bool"), expected=whole)
+    yield make("None", None, given=("None",), expected=whole, meaning=none)
+    yield make("a tuple", (n, n), given=("tuple", re.escape(str((n, n)))), expected=whole)
+    yield make("a tensor of several", torch.tensor([n, n]), given=("tensor",), expected=whole)
+    yield make("NaN", float("nan"), given=("nan",), expected=whole, plausible=False)
+    yield make("an integer of NumPy", np.int64(n), given=("int64", str(n)), expected=whole,
+               meaning=n)  # fmt: skip
+    yield make("a 0-d tensor", torch.tensor(n), given=("tensor",), expected=whole, meaning=n)
+
+
+def seeds(make: Maker) -> Iterator[Mutation]:
+    """Of a seed or index of a round: any integer."""
+    n = make.right
+    whole = (r"whole number", r"integer", r"\bint\b")
+    yield make("an integer of NumPy", np.int64(n), expected=whole, meaning=n)
+    yield make("a small integer of NumPy", np.uint8(n), expected=whole, meaning=n)
+    yield make("a 0-d tensor", torch.tensor(n), given=("tensor",), expected=whole, meaning=n)
+    yield make("a fraction", n + 0.5, expected=whole)
+    yield make("a whole float", float(n), expected=whole, meaning=n)
+    yield make("text", str(n), expected=whole)
+    yield make("a generator of torch", torch.Generator(), given=("Generator",), expected=whole)
+    yield make("a generator of NumPy", np.random.default_rng(0), given=("Generator",),
+               expected=whole)  # fmt: skip
+    yield make("a tensor of several", torch.tensor([n, n]), given=("tensor",), expected=whole)
+    yield make("a tensor [1]", torch.tensor([n]), given=("tensor",), expected=whole, meaning=n)
+    yield make("a list", [n], given=(re.escape(str([n])), "list"), expected=whole)
+    yield make("True", True, given=("True", "bool"), expected=whole, meaning=1, plausible=False)
+    yield make("NaN", float("nan"), given=("nan",), expected=whole, plausible=False)
+    yield make("modulo 2**64", n + 2**64, meaning=n, plausible=False)
+    if not make.hints.get("optional"):
+        yield make("None", None, given=("None",), expected=whole)
+
+
+def booleans(make: Maker) -> Iterator[Mutation]:
+    """Of True or False."""
+    flag = make.right
+    kind = (r"\bbool", r"True or False", r"True", r"False")
+    for value in ("False", "no", "true", ""):
+        yield make(f"text {value!r}", value, expected=kind)
+    yield make("None", None, given=("None",), expected=kind)
+    yield make("a number", 0.5, expected=kind)
+    yield make("a list", [flag], given=("list", re.escape(str([flag]))), expected=kind)
+    yield make("a module", nn.Linear(1, 1), given=("Linear",), expected=kind, plausible=False)
+    yield make("several booleans", torch.tensor([flag, flag]), given=("tensor",), expected=kind)
+    yield make("zero or one", int(flag), given=(r"\b[01]\b",), expected=kind, meaning=flag)
+    yield make("a boolean of NumPy", np.bool_(flag), expected=kind, meaning=flag)
+    yield make("a 0-d boolean", torch.tensor(flag), given=("tensor",), expected=kind, meaning=flag)
+
+
+def choices(make: Maker) -> Iterator[Mutation]:
+    """Of a word out of a few."""
+    word, known = make.right, tuple(map(re.escape, make.hints["known"]))
+    none = make.hints.get("none", REFUSED)
+    yield make("a misspelt word", f"{word}s"[1:], expected=known)
+    yield make("in capitals", word.upper(), expected=known, meaning=word)
+    yield make("empty", "", given=("''",), expected=known)
+    yield make("None", None, given=("None",), expected=known, meaning=none)
+    yield make("a number", 3, expected=known)
+    yield make("a list", [word], given=(re.escape(str([word])), "list"), expected=known)
+    yield make("a tuple", (word, word), given=("tuple", re.escape(word)), expected=known)
+    yield make("bytes", word.encode(), given=(r"b'",), expected=known, plausible=False)
+    yield make("True", True, given=("True",), expected=known)
+
+
+def shapes(make: Maker) -> Iterator[Mutation]:
+    """Of the shape of a sample or of hidden layers: a sequence of whole numbers from 1."""
+    shape = tuple(make.right)
+    kind = (r"whole number", r"integer", r"sequence", r"\(channels", r"tuple", r"at least", "shape")
+    yield make("a list", list(shape), meaning=shape)
+    yield make("a torch.Size", torch.Size(shape), meaning=shape)
+    yield make("of integers of NumPy", tuple(map(np.int64, shape)), expected=kind, meaning=shape)
+    yield make("an integer", shape[0], given=(rf"\b{shape[0]}\b", "int"), expected=kind)
+    yield make("text", str(shape), expected=kind)
+    yield make("None", None, given=("None",), expected=kind)
+    yield make("floats", tuple(map(float, shape)),
+               given=(re.escape(str(float(shape[0]))),), expected=kind)  # fmt: skip
+    yield make("with a zero", (*shape[:-1], 0), given=(r"\b0\b",), expected=kind)
+    yield make("with a negative size", (-1, *shape[1:]), given=("-1",), expected=kind)
+    yield make("of text", tuple(map(str, shape)), given=(f"'{shape[0]}'", "str"), expected=kind)
+    yield make("a dict", {"size": 2}, given=("dict", "size"), expected=kind, plausible=False)
+    yield make("a float", 2.5, expected=kind, plausible=False)
+
+
+def paths(make: Maker) -> Iterator[Mutation]:
+    """Of a path."""
+    kind = (r"path", r"str\b", "folder", "file")
+    for value in (None, 3, ["x"], 0.5):
+        yield make(f"{value!r}", value, expected=kind)
