@@ -1,5 +1,6 @@
 """All targets with all mutations of their arguments."""
 
+import inspect
 from collections.abc import Iterator
 from functools import cache
 
@@ -8,13 +9,20 @@ import fuzz_parts
 import fuzz_rounds
 from fuzz_core import ABSENT, REFUSED, Mutation, Target
 from fuzz_games import GAMES
-from fuzz_structures import algorithms, functions, modules, optimizers, params
+from fuzz_structures import (
+    algorithms,
+    any_params,
+    functions,
+    modules,
+    optimizers,
+    params,
+)
 from fuzz_values import Maker, shapes, shown
 
 MUTATIONS = {
     **fuzz_rounds.MUTATIONS, **fuzz_parts.MUTATIONS, **fuzz_makers.MUTATIONS,
     "module": modules, "optimizer": optimizers, "algorithm": algorithms, "function": functions,
-    "params": params, "shape": shapes,
+    "params": params, "any_params": any_params, "shape": shapes,
 }  # fmt: skip
 
 
@@ -35,15 +43,21 @@ def mutations(target: Target) -> Iterator[Mutation]:
 def of_the_call(target: Target) -> Iterator[Mutation]:
     """Arguments that are missing, misspelt, or too many."""
     name, argument = next(iter(target.arguments.items()))
-    if not target.slow:
-        yield Mutation(name, "missing", ABSENT, (), (), REFUSED, True, (rf"\b{name}\b", *argument.names))
+    if _is_required(target, name):
+        names = (rf"\b{name}\b", *argument.names)
+        yield Mutation(name, "missing", ABSENT, (), (), REFUSED, True, names)
     yield Mutation(f"{name}_", "a misspelt keyword", argument.value, (), (), REFUSED, True,
                    (f"{name}_",))  # fmt: skip
     yield Mutation("penalty", "an unknown keyword", 10.0, (), (), REFUSED, True, ("penalty",))
     last = list(target.arguments)[-1]
     first_value = argument.value
-    if last != name and not isinstance(first_value, type(target.arguments[last].value)):
-        of_last = target.arguments[last]
+    of_last = target.arguments[last]
+    if last != name and not of_last.hints.get("unread") and not isinstance(first_value, type(target.arguments[last].value)):
         yield Mutation(last, f"{name} in its place", first_value,
                        (*shown(first_value)[:1], type(first_value).__name__), (), REFUSED, True,
                        of_last.names)  # fmt: skip
+
+
+def _is_required(target: Target, name: str) -> bool:
+    known = inspect.signature(target.function).parameters
+    return name in known and known[name].default is inspect.Parameter.empty

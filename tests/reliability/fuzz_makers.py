@@ -105,7 +105,7 @@ def _settings(recipe: str) -> dict[str, Argument]:
         "ema_decay": a(0.9, "scalar", "ema_decay", high=1.0, none=None),
         "update": a("alternating", "choice", "update", known=("alternating", "simultaneous")),
         "autocast": a(None, "autocast", "autocast"),
-        "sample_shape": a((5,), "shape", "sample_shape"),
+        "sample_shape": a((5,), "shape", "sample_shape", none=(5,)),
     }  # fmt: skip
 
 
@@ -424,7 +424,7 @@ def _models() -> list[Target]:
         shape, labels = module.sample_shape, module.num_classes and torch.zeros(2).long()
         x = torch.zeros(2, *([module.latent_dim] if hasattr(module, "latent_dim") else shape))
         out = module(x, labels) if module.num_classes else module(x)
-        return {"sizes": sizes, "shape": tuple(shape), "out": tuple(out.shape)}
+        return {"sizes": sizes, "shape": tuple(map(int, shape)), "out": tuple(out.shape)}
 
     def check(got: Any, critic: bool, shape: tuple[int, ...]) -> str | None:
         return None if got["out"] == ((2,) if critic else (2, *shape)) else "another shape"

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from fuzz_core import Argument, Mutation, Target, same
+from fuzz_core import PROMOTED, Argument, Mutation, Target, same
 from fuzz_games import game
 from fuzz_structures import make_argument as a
 from fuzz_structures import parameters
@@ -56,8 +56,9 @@ def _losses() -> list[Target]:
         expected = torch.from_numpy(form(real.double().numpy(), fake.double().numpy())).float()
         reads_real = "generator" not in name or "relativistic" in name
         arguments = {
-            "real_scores": a(real, "scores", "real_scores", "scores", reads=reads_real),
-            "fake_scores": a(fake, "scores", "fake_scores", "scores"),
+            "real_scores": a(real, "scores", "real_scores", "scores", unread=not reads_real,
+                             any_dtype=True),
+            "fake_scores": a(fake, "scores", "fake_scores", "scores", any_dtype=True),
         }
         return Target(f"losses.{name}", getattr(losses, name), arguments,
                       lambda got: _differs(got, expected))  # fmt: skip
@@ -78,7 +79,7 @@ def scores(make: Maker) -> list[Mutation]:
         make("their mean", right.mean(), given=(r"\[\]", "0-d"),
              expected=(r"\[B\]", r"\[4\]", "one score", "same shape")),
         make("half precision, as under autocast", right.bfloat16(), given=("bfloat16",),
-             expected=("float32", "dtype"), plausible=False),
+             expected=("float32", "dtype"), meaning=PROMOTED, plausible=False),
     ]  # fmt: skip
     return [*tensors(make), *wide]
 
@@ -179,7 +180,7 @@ def points(make: Maker) -> list[Mutation]:
 
     own = {"one axis less", "one axis more in front", "one axis more at the end", "wider",
            "one number wide", "transposed", "no rows"}  # fmt: skip
-    return [m for m in tensors(make) if m.label not in own or make.hints.get("fixed_rows")]
+    return [m for m in tensors(make) if m.label not in own]
 
 
 def _penalties() -> list[Target]:
@@ -224,9 +225,9 @@ def _penalties() -> list[Target]:
 
 def _points() -> list[Target]:
     inputs = {
-        "real": a(X, "tensor", r"\breal\b"),
-        "fake": a(FAKE, "tensor", r"\bfake", "generator makes"),
-        "mix": a(MIX, "tensor", r"\bmix\b", "ε", other_dtype=MIX),
+        "real": a(X, "tensor", r"\breal\b", any_dtype=True),
+        "fake": a(FAKE, "tensor", r"\bfake", "generator makes", any_dtype=True),
+        "mix": a(MIX, "tensor", r"\bmix\b", "ε", any_dtype=True),
     }
     middle = torch.stack([e * r + (1 - e) * f for e, r, f in zip(MIX, X, FAKE, strict=True)])
     found = [Target("penalties.interpolate", penalties.interpolate, inputs,
@@ -235,6 +236,10 @@ def _points() -> list[Target]:
     for name, function in penalties.SAMPLE_AT.items():
         where, at = POINTS[name](X, FAKE, MIX, (labels,))
         arguments = {**inputs, "conditions": a((labels[:, None],), "conditions", "condition")}
+        unread = {"real": ("fake", "mix"), "fake": ("real", "mix"), "real_and_fake": ("mix",)}
+        for other in unread.get(name, ()):
+            old = inputs[other]
+            arguments[other] = a(old.value, "tensor", *old.names, any_dtype=True, unread=True)
         expected = (where, at[0][:, None])
         found.append(Target(
             f"penalties.SAMPLE_AT[{name}]", function, arguments,
@@ -319,7 +324,7 @@ def _optimizers() -> list[Target]:
         optimizer = make(1e-2, **options)
         state = optimizer.init(PARAMS)
         found.append(Target(f"optim.{name}.init", optimizer.init,
-                            {"params": a(PARAMS, "params", "params", "parameter")},
+                            {"params": a(PARAMS, "any_params", "params", "parameter")},
                             lambda got: None))  # fmt: skip
         arguments = {
             "gradients": a(GRADIENTS, "params", "gradient"),

@@ -175,8 +175,7 @@ def _update_inputs(own: Game) -> dict[str, Argument]:
         "real": _real(own, own.real[0]),
         "condition": _condition(own, condition),
         "latent": _latent(own, latent, lead=lead),
-        "mix": a(mix, "tensor", r"\bmix\b", "ε", lead=lead, none=mix if unused else REFUSED,
-                 other_dtype=mix, unused=unused),
+        "mix": a(mix, "tensor", r"\bmix\b", "ε", lead=lead, any_dtype=True, unread=unused),
     }  # fmt: skip
     if "critic" in own.extra:
         shift = {name: x[0] for name, x in own.extra["critic"].items()}
@@ -268,8 +267,7 @@ def _step(own: Game, of: str) -> Target:
     of_noise = dict(
         critic_latent=_latent(own, noise.critic_latent, lead=lead),
         generator_latent=_latent(own, noise.generator_latent, lead=lead - 1, fixed_rows=False),
-        mix=a(noise.mix, "tensor", r"\bmix\b", lead=lead, other_dtype=noise.mix,
-              none=noise.mix if unused else REFUSED),
+        mix=a(noise.mix, "tensor", r"\bmix\b", lead=lead, any_dtype=True, unread=unused),
     )  # fmt: skip
     data = fgan.data.DataSet("points", torch.zeros(4, 5), torch.zeros(4).long(), ("a",))
     arguments = {

@@ -21,6 +21,11 @@ NETWORKS = (r"generator", r"critic", r"module", r"network", r"parameter")
 def params(make: Maker) -> Iterator[Mutation]:
     """Of a dict of parameters by name."""
     yield from parameters(make, make.right, lambda changed: changed, make.hints.get("reads", True))
+    yield from any_params(make)
+
+
+def any_params(make: Maker) -> Iterator[Mutation]:
+    """Of a dict of parameters with any names and shapes."""
     others = (r"parameter", r"name", r"dict", r"tree", r"keys")
     for label, value in (
         ("None", None), ("an empty dict", {}), ("a module", nn.Linear(2, 2)),

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from fuzz_core import NAN, REFUSED, Argument, Mutation
+from fuzz_core import NAN, PROMOTED, REFUSED, Argument, Mutation
 from torch import Tensor, nn
 
 TENSOR = (r"tensor", r"\[B\b", r"\[n_critic", r"\[P\b")
@@ -51,6 +51,8 @@ class Maker:
         self.right, self.hints = argument.value, argument.hints
 
     def __call__(self, label: str, value: Any, *, given: Any = None, **options: Any) -> Mutation:
+        if self.hints.get("unread"):  # the value of the result does not depend on it
+            options["meaning"] = self.right
         names = self.argument.names + tuple(options.pop("names", ()))
         options["expected"] = options.get("expected", ()) + tuple(self.hints.get("expected", ()))
         given = shown(value) if given is None else given
@@ -62,17 +64,18 @@ def tensors(make: Maker) -> Iterator[Mutation]:
     x, hints = make.right, make.hints
     lead, dtype = hints.get("lead", 1), str(x.dtype)[6:]
     shape, named = _shape_expected(x), (dtype, r"dtype")
-    # What computes in any dtype may take float64 too: it then equals the plain form.
-    yield make("float64" if dtype != "float64" else "float32",
-               x.double() if dtype != "float64" else x.float(),
-               given=(r"float64|double",) if dtype != "float64" else ("float32",), expected=named,
-               meaning=hints.get("other_dtype", REFUSED))  # fmt: skip
-    yield make("float16", x.half(), given=("float16",), expected=named)
-    yield make("integers", x.round().to(torch.int64), given=("int64",),
-               expected=(*named, "floating", "normalise"))  # fmt: skip
-    yield make("uint8", x.abs().clamp(max=9).to(torch.uint8), given=("uint8",),
-               expected=(*named, "floating", "normalise"))  # fmt: skip
-    yield make("booleans", x > 0, given=("bool",), expected=(*named, "floating"), plausible=False)
+    # What computes in any dtype may take others: the values count.
+    promoted = PROMOTED if hints.get("any_dtype") or dtype == "float64" else REFUSED
+    other = torch.float32 if dtype == "float64" else torch.float64
+    yield make(str(other)[6:], x.to(other), given=(str(other)[6:],), expected=named,
+               meaning=promoted)  # fmt: skip
+    yield make("float16", x.half(), given=("float16",), expected=named, meaning=promoted)
+    for label, kind in (("integers", torch.int64), ("uint8", torch.uint8)):
+        whole = x.abs().clamp(max=9).to(kind)
+        yield make(label, whole, given=(str(kind)[6:],), expected=(*named, "floating", "normalise"),
+                   meaning=whole.to(x.dtype) if hints.get("any_dtype") else REFUSED)  # fmt: skip
+    yield make("booleans", x > 0, given=("bool",), expected=(*named, "floating"), plausible=False,
+               meaning=(x > 0).to(x.dtype) if hints.get("any_dtype") else REFUSED)  # fmt: skip
     yield make("complex", x.to(torch.complex64), given=("complex64",), expected=(*named, "float"),
                plausible=False)  # fmt: skip
     if lead:
@@ -156,7 +159,7 @@ def labels(make: Maker) -> Iterator[Mutation]:
                    expected=(*shape, *integers))  # fmt: skip
         yield make("floats", y.float(), given=("float32",), expected=integers)
         yield make("booleans", y > 0, given=("bool",), expected=integers)
-        yield make("from one to the number of classes", y + 1,
+        yield make("from one to the number of classes", torch.full_like(y, classes),
                    given=(rf"\b{classes}\b",), expected=integers)  # fmt: skip
         yield make("negative labels", y - 9, given=(r"-\d",), expected=integers)
         yield make("int32 labels", y.int(), given=("int32",), meaning=y)
@@ -323,7 +326,8 @@ def shapes(make: Maker) -> Iterator[Mutation]:
     yield make("of integers of NumPy", tuple(map(np.int64, shape)), expected=kind, meaning=shape)
     yield make("an integer", shape[0], given=(rf"\b{shape[0]}\b", "int"), expected=kind)
     yield make("text", str(shape), expected=kind)
-    yield make("None", None, given=("None",), expected=kind)
+    none = make.hints.get("none", REFUSED)
+    yield make("None", None, given=("None",), expected=kind, meaning=none)
     yield make("floats", tuple(map(float, shape)),
                given=(re.escape(str(float(shape[0]))),), expected=kind)  # fmt: skip
     yield make("with a zero", (*shape[:-1], 0), given=(r"\b0\b",), expected=kind)
