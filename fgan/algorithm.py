@@ -43,6 +43,7 @@ from fgan.objectives import (
 )
 from fgan.optim import Optimizer
 from fgan.scalars import Scalar, check_count
+from fgan.scores import as_scores, describe
 from fgan.seeds import mix_seed
 from fgan.types import (
     EMA,
@@ -109,17 +110,20 @@ def noise(
     """All randomness of round `round_index`: a pure function of these arguments.
 
     On the generator's device and in its dtype unless told otherwise. Raises ValueError for batch
-    sizes below 1.
+    sizes below 1, and for a dtype that is not floating point.
     """
-    for name, size in ("batch_size", batch_size), ("generator_batch_size", generator_batch_size):
-        if size is not None:
-            check_count(name, size)
+    batch_size = check_count("batch_size", batch_size)
+    rows = batch_size
+    if generator_batch_size is not None:
+        rows = check_count("generator_batch_size", generator_batch_size)
+    if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+        raise ValueError(f"dtype is floating point such as torch.float32, and {dtype!r} was given")
     first = shape.parameter()
     device = torch.device(device or first.device)
     source = torch.Generator(device).manual_seed(mix_seed(seed, _NOISE, round_index))
     options: dict[str, Any] = dict(generator=source, device=device, dtype=dtype or first.dtype)
     updates = shape.n_critic(round_index) if callable(shape.n_critic) else shape.n_critic
-    rows = batch_size if generator_batch_size is None else generator_batch_size
+    updates = check_count("n_critic(round_index)", updates)
 
     def drawn(draw: Draw, *lead: int) -> Tensor:
         rest = shape.sample_shape if draw.shape is None else draw.shape
@@ -151,9 +155,13 @@ def generate(
 ) -> Tensor:
     """latent [B, Z] -> samples [B, ...], in evaluation mode, by the EMA's parameters where kept.
 
-    Raises ValueError for a latent of another shape.
+    Raises ValueError for a latent of another shape, for conditions that are not one a latent, and
+    for a state that has an EMA where the algorithm has none, or the reverse.
     """
+    checks.check_gan_state(state)
     checks.check_latent(latent, latent_dim)
+    checks.check_condition(condition, latent.shape[0])
+    checks.check_average(state, game.ema_decay is not None)
     kept = state.ema if isinstance(state.ema, EMA) else state.generator
     conditions = () if condition is None else (condition,)
     return game.generator.apply(kept.params, kept.buffers, latent, *conditions, training=False)[0]
@@ -165,11 +173,18 @@ def score(
     samples: Tensor,
     condition: Tensor | None = None,
 ) -> Tensor:
-    """The critic on its own: samples [B, ...] -> scores [B], in evaluation mode."""
+    """The critic on its own: samples [B, ...] -> scores [B], in evaluation mode.
+
+    Raises ValueError for conditions that are not one a sample.
+    """
+    checks.check_gan_state(state)
+    if not isinstance(samples, Tensor) or samples.ndim == 0:
+        raise ValueError(f"samples are a tensor [B, ...], and {describe(samples)} was given")
+    checks.check_condition(condition, samples.shape[0])
     conditions = () if condition is None else (condition,)
     params, buffers, _ = state.critic
     output, _ = game.critic.apply(params, buffers, samples, *conditions, training=False)
-    return checks.as_scores(output[0] if game.critic_objective.heads else output, samples)
+    return as_scores(output[0] if game.critic_objective.heads else output, samples)
 
 
 def bind(function: Callable[..., Any], *first: Any) -> Any:
@@ -235,7 +250,9 @@ def make_algorithm(
     n_critic = settings.get("n_critic")
     n_critic = 1 if n_critic is None else n_critic
     update, autocast = settings.get("update", "alternating"), settings.get("autocast")
-    checks.check_game(n_critic, settings.get("ema_decay"), update, autocast)
+    n_critic, ema_decay = checks.check_game(n_critic, settings.get("ema_decay"), update, autocast)
+    for name, module in ("generator", generator), ("critic", critic):
+        checks.check_module(name, module)
     check_objectives(critic_objective, generator_objective)
     latent_dim = checks.latent_dim_of(generator, settings.get("latent_dim"))
     game = Game(
@@ -244,7 +261,7 @@ def make_algorithm(
         critic_objective,
         generator_objective,
         project,
-        settings.get("ema_decay"),
+        ema_decay,
     )
     shape = _noise_shape(generator, game, latent_dim, n_critic, settings.get("sample_shape"))
     check_deterministic(generator, critic, latent_dim)

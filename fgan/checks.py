@@ -13,29 +13,13 @@ from torch import Tensor, nn
 from fgan import tree
 from fgan.networks import ALTERNATIVES, mixing_layers
 from fgan.optim import Optimizer
-from fgan.scalars import check_count, check_scalar
-from fgan.types import Batch, CriticUpdates, GANState, Noise
-
-
-def as_scores(output: object, samples: Tensor) -> Tensor:
-    """Scores [B] from a critic that returns [B] or [B, 1]."""
-    size = samples.shape[0]
-    if not isinstance(output, Tensor):
-        parts = f" of {len(output)}" if isinstance(output, tuple | list | dict) else ""
-        raise ValueError(
-            f"a critic gives one tensor of scores, and this one gave a {type(output).__name__}"
-            f"{parts}: fgan.objectives.adversarial takes a Head for each further output of a "
-            "critic that returns (scores, ...)"
-        )
-    if output.shape not in ((size,), (size, 1)):
-        raise ValueError(
-            f"a critic gives one score a sample, [{size}] or [{size}, 1]; "
-            f"this one gave {list(output.shape)} for samples {list(samples.shape)}"
-        )
-    return output.reshape(size)
+from fgan.scalars import Scalar, check_count, check_scalar
+from fgan.scores import check_rows, describe
+from fgan.types import EMA, Batch, CriticUpdates, Extra, GANState, Noise
 
 
 def check_per_sample(critic: nn.Module) -> None:
+    check_module("critic", critic)
     if mixing := mixing_layers(critic):
         raise ValueError(
             f"the critic's {', '.join(map(repr, mixing))} mixes the samples of a batch "
@@ -44,26 +28,127 @@ def check_per_sample(critic: nn.Module) -> None:
 
 
 def check_samples(real: Tensor, fake: Tensor) -> None:
-    if not real.is_floating_point():
-        raise ValueError(
-            f"real samples are floating point, and {real.dtype} was given: normalise them"
-        )
+    """Raise ValueError unless fakes have the shape and dtype of the real samples."""
     if real.shape != fake.shape:
         raise ValueError(
             f"the generator makes samples of shape {list(fake.shape[1:])} and the data are "
             f"{list(real.shape[1:])} (batch sizes {fake.shape[0]} and {real.shape[0]})"
         )
-
-
-def check_latent(latent: Tensor, latent_dim: int) -> None:
-    if latent.ndim != 2 or latent.shape[1] != latent_dim:
+    if real.dtype != fake.dtype:
+        wanted = str(fake.dtype).removeprefix("torch.")
         raise ValueError(
-            f"the latent is [B, latent_dim] = [B, {latent_dim}], and {list(latent.shape)} was given"
+            f"real samples are {str(real.dtype).removeprefix('torch.')} and the generator's "
+            f"{wanted}: convert the data, real.to(torch.{wanted})"
+        )
+
+
+def check_latent(latent: object, latent_dim: int) -> None:
+    if not isinstance(latent, Tensor) or latent.ndim != 2 or latent.shape[1] != latent_dim:
+        given = list(latent.shape) if isinstance(latent, Tensor) else describe(latent)
+        raise ValueError(
+            f"the latent is [B, latent_dim] = [B, {latent_dim}], and {given} was given"
+        )
+
+
+def check_condition(condition: object, size: int) -> None:
+    """Raise ValueError unless there is a condition for each of `size` samples, or none at all."""
+    if isinstance(condition, tuple | list | dict):
+        raise ValueError(
+            f"the condition is one tensor [{size}, ...] or None, and {describe(condition)} was "
+            "given: concatenate several conditions along their last axis"
+        )
+    if condition is not None:
+        check_rows("the condition", condition, size)
+
+
+def check_module(name: str, module: object) -> None:
+    if not isinstance(module, nn.Module):
+        advice = "call it: the class is no module" if isinstance(module, type) else "a torch module"
+        raise ValueError(f"the {name} is an nn.Module, and {describe(module)} was given: {advice}")
+
+
+def check_type(name: str, value: object, kind: type, advice: str) -> None:
+    if not isinstance(value, kind):
+        raise ValueError(f"{name} is a {kind.__name__}, and {describe(value)} was given: {advice}")
+
+
+def check_gan_state(state: object) -> None:
+    check_type("the state", state, GANState, "algorithm.init makes one")
+
+
+def check_critic_inputs(
+    state: object,
+    real: object,
+    condition: object,
+    latent: object,
+    mix: object,
+    fake: object,
+    extra: Extra,
+) -> None:
+    """Raise ValueError unless everything that a critic's update is given has a row a sample."""
+    check_gan_state(state)
+    check_real(real)
+    assert isinstance(real, Tensor)
+    size = real.shape[0]
+    check_condition(condition, size)
+    if fake is None and latent is None:
+        raise ValueError("a critic update needs latents, or else the fakes themselves")
+    if fake is None:
+        check_rows("latent", latent, size, "real samples")
+    if not isinstance(mix, Tensor) or mix.shape != (size,):
+        given = list(mix.shape) if isinstance(mix, Tensor) else describe(mix)
+        raise ValueError(f"mix has one number a sample, [{size}], and {given} was given")
+    _check_extra(extra, size)
+
+
+def check_generator_inputs(
+    state: object, latent: object, condition: object, real: object, extra: Extra
+) -> None:
+    """Raise ValueError unless everything that a generator's update is given has a row a sample."""
+    check_gan_state(state)
+    if not isinstance(latent, Tensor) or latent.ndim < 2:
+        raise ValueError(f"the latent is a tensor [B, Z], and {describe(latent)} was given")
+    check_condition(condition, latent.shape[0])
+    if real is not None:
+        check_real(real)
+        check_rows("real", real, latent.shape[0], "latents")
+    _check_extra(extra, latent.shape[0])
+
+
+def _check_extra(extra: Extra, size: int) -> None:
+    for name, tensor in extra.items():
+        if tensor.numel():  # a lazy penalty's mark has no numbers
+            check_rows(f"extra[{name!r}]", tensor, size)
+
+
+def check_real(real: object) -> None:
+    if not isinstance(real, Tensor) or real.ndim == 0:
+        raise ValueError(f"real samples are a tensor [B, ...], and {describe(real)} was given")
+    if not real.is_floating_point():
+        raise ValueError(
+            f"real samples are floating point, and {real.dtype} was given: normalise them"
+        )
+
+
+def check_average(state: GANState, is_kept: bool) -> None:
+    """Raise ValueError where a state has an EMA and the algorithm keeps none, or the reverse."""
+    if isinstance(state.ema, EMA) != is_kept:
+        kept, has = ("keeps an", "has none") if is_kept else ("keeps no", "has one")
+        raise ValueError(
+            f"the algorithm {kept} EMA of the generator (ema_decay), and the state {has}: take a "
+            "state of this algorithm, algorithm.init"
         )
 
 
 def check_round(batch: Batch, noise: Noise, latent_dim: int, labelled: bool) -> None:
     """labelled: whether a generator's update needs a real sample or a condition for each latent."""
+    check_type("the batch", batch, Batch, "fgan.Batch(real [n_critic, B, ...], condition)")
+    check_type("the noise", noise, Noise, "algorithm.noise(seed, round_index, batch_size) draws it")
+    check_real(batch.real)
+    if batch.real.ndim < 2:
+        raise ValueError(f"batch.real is [n_critic, B, ...], and it is {list(batch.real.shape)}")
+    if batch.condition is not None and not isinstance(batch.condition, Tensor):
+        check_condition(batch.condition, batch.real.shape[0])
     lead = tuple(batch.real.shape[:2])
     if min(lead) < 1:
         raise ValueError(
@@ -158,8 +243,7 @@ def latent_dim_of(generator: nn.Module, given: int | None) -> int:
         raise ValueError(
             f"{type(generator).__name__} has no attribute latent_dim: pass latent_dim=..."
         )
-    check_count("latent_dim", latent_dim)
-    return int(latent_dim)
+    return check_count("latent_dim", latent_dim)
 
 
 def sample_shape_of(
@@ -191,14 +275,14 @@ def check_optimizers(
 
 def check_game(
     n_critic: CriticUpdates, ema_decay: object, update: str, autocast: torch.dtype | None
-) -> None:
-    if not callable(n_critic):
-        check_count("n_critic", n_critic)
-    if ema_decay is not None:
-        check_scalar("ema_decay", ema_decay, 0.0, 1.0)
+) -> tuple[CriticUpdates, Scalar | None]:
+    """The number of critic updates and the EMA decay, as numbers of Python."""
+    n_critic = n_critic if callable(n_critic) else check_count("n_critic", n_critic)
+    decay = None if ema_decay is None else check_scalar("ema_decay", ema_decay, 0.0, 1.0)
     if update not in ("alternating", "simultaneous"):
         raise ValueError(f"update is 'alternating' or 'simultaneous', and {update!r} was given")
     if update == "simultaneous" and n_critic != 1:
         raise ValueError(f"a simultaneous round has one critic update, not n_critic={n_critic}")
     if autocast not in (None, torch.bfloat16):  # float16 would need its losses scaled
         raise ValueError(f"autocast is torch.bfloat16 or None, and {autocast} was given")
+    return n_critic, decay

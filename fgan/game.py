@@ -73,7 +73,9 @@ def fakes(game: Game, state: GANState, latent: Tensor, condition: Tensor | None 
 
     latent [B, Z], condition [B, ...] -> samples [B, ...]. The generator's buffers stay as they are:
     they advance in the generator's own update alone, so that drawing samples changes nothing.
+    Raises ValueError unless there is a condition for each latent, or none.
     """
+    checks.check_generator_inputs(state, latent, condition, None, {})
     conditions = () if condition is None else (condition,)
     params, buffers, _ = state.generator
     return game.generator.apply(params, buffers, latent, *conditions)[0]
@@ -132,6 +134,7 @@ def apply_generator(game: Game, state: GANState, gradient: Gradient) -> GANState
     params, _, opt_state = state.generator
     params, opt_state = game.generator.optimizer.update(gradient.params, opt_state, params)
     ema = state.ema
+    checks.check_average(state, game.ema_decay is not None)
     if isinstance(ema, EMA) and game.ema_decay is not None:
         decay = scalar_at(game.ema_decay, state.round)
         # Copies, since a state that holds one tensor twice would compile a second time.
@@ -154,15 +157,17 @@ def critic_update(
     """One update of the critic: fakes, gradient, application.
 
     real [B, ...], condition [B, ...] or None, latent [B, Z], mix [B], extra {name: [B, ...]}. With
-    `fake` [B, ...] given, `latent` may be None. Raises ValueError where real samples and fakes
-    differ in shape, and where the objective needs `extra` and there is none.
+    `fake` [B, ...] given, `latent` may be None. Raises ValueError where one of them has not a row
+    for each real sample, where real samples and fakes differ in shape or dtype, and where the
+    objective needs `extra` and there is none.
     """
+    extra = _extra(parts.extra[0], extra)
+    checks.check_critic_inputs(state, real, condition, latent, mix, fake, extra)
     if fake is None:
-        if latent is None:
-            raise ValueError("a critic update needs latents, or else the fakes themselves")
+        assert latent is not None
         fake = parts.fakes(state, latent, condition)
     checks.check_samples(real, fake)
-    data = Data(real, fake, condition, mix, _extra(parts.extra[0], extra), state.round)
+    data = Data(real, fake, condition, mix, extra, state.round)
     gradient = parts.critic_gradient(state, data)
     state = parts.apply_critic(state, gradient)
     named = dict(gradient.info)
@@ -187,12 +192,14 @@ def generator_update(
     """One update of the generator: gradient, application.
 
     latent [B, Z], condition [B, ...] or None, real [B, ...] where the objective uses it, extra
-    {name: [B, ...]}. Raises ValueError where the objective needs `real` or `extra` and there is
-    none.
+    {name: [B, ...]}. Raises ValueError where one of them has not a row for each latent, and where
+    the objective needs `real` or `extra` and there is none.
     """
     if parts.uses_real and real is None:
         raise ValueError("this generator's loss uses the real scores: give real samples too")
-    data = Data(real, None, condition, None, _extra(parts.extra[1], extra), state.round)
+    extra = _extra(parts.extra[1], extra)
+    checks.check_generator_inputs(state, latent, condition, real, extra)
+    data = Data(real, None, condition, None, extra, state.round)
     gradient = parts.generator_gradient(state, latent, data)
     state = parts.apply_generator(state, gradient)
     named = dict(gradient.info)
@@ -217,8 +224,8 @@ def step(
     takes the last conditions (and real samples), as many as it has latents.
 
     update_critic, update_generator: other versions of the two updates, compiled ones say.
-    all_fakes: `all_fakes(state, latents [n_critic, B, Z], conditions)` draws the fakes of all
-        critic updates first.
+    all_fakes: `all_fakes(state, latents [updates, B, Z], conditions)` draws the fakes of several
+        critic updates at once, in portions (`portion_of`).
 
     Raises ValueError for a state, a batch and noise that do not fit together.
     """
@@ -228,7 +235,18 @@ def step(
     updates = batch.real.shape[0]
     if parts.simultaneous and updates != 1:
         raise ValueError(f"a simultaneous round has one critic update, and batch.real {updates}")
-    fake = all_fakes(state, noise.critic_latent, batch.condition) if all_fakes else None
+    portion = portion_of(updates)
+
+    def drawn(first: int) -> Tensor | None:
+        if all_fakes is None:
+            return None
+        latents, conditions = noise.critic_latent, batch.condition
+        if portion < updates:
+            own = slice(first, first + portion)
+            latents, conditions = latents[own], None if conditions is None else conditions[own]
+        return all_fakes(state, latents, conditions)
+
+    fake = drawn(0)
     conditions = [None] * updates if batch.condition is None else batch.condition
     of_last = _generator_inputs(parts, batch, noise)
     if parts.simultaneous:
@@ -236,8 +254,10 @@ def step(
     declared = noise.extra.get("critic")
     for i in range(updates):
         extra = None if declared is None else {name: x[i] for name, x in declared.items()}
-        drawn = None if fake is None else fake[i]
-        inputs = batch.real[i], conditions[i], noise.critic_latent[i], noise.mix[i], drawn
+        if i and i % portion == 0:
+            fake = drawn(i)
+        own_fake = None if fake is None else fake[i % portion]
+        inputs = batch.real[i], conditions[i], noise.critic_latent[i], noise.mix[i], own_fake
         state, critic_info = update_critic(state, *inputs, extra)
     if parts.simultaneous:
         state = GANState(ahead.generator, state.critic, ahead.ema, ahead.round)
@@ -256,6 +276,18 @@ def step(
         generator_norm,
         {**terms, **generator_terms},
     )
+
+
+def portion_of(updates: int, most: int = 8) -> int:
+    """How many critic updates have their fakes drawn at once, so that memory stays bounded.
+
+    All of them up to `most`; of more, equal portions where that is possible, since another size is
+    another program.
+    """
+    if updates <= most:
+        return updates
+    equal = (size for size in range(most, most // 2, -1) if updates % size == 0)
+    return next(equal, most)
 
 
 def _generator_inputs(

@@ -8,13 +8,35 @@ so that all pairs have one shape.
 Nothing here takes a logarithm of a sigmoid: `softplus(-s) = -log sigmoid(s)` is right (to 2e-9, in
 torch) where the sigmoid has long rounded to 0 or 1, so no epsilon has to keep the logarithm finite
 and takes the gradient away.
+
+Every loss raises ValueError for scores of two shapes: [B] beside [B, 1] would give [B, B].
 """
+
+from collections.abc import Callable
+from functools import wraps
 
 import torch
 from torch import Tensor
 from torch.nn.functional import relu, softplus
 
+from fgan.scores import check_pairs
 
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""(real scores [B], fake scores [B]) -> [B]"""
+
+
+def _of_pairs(loss: Loss) -> Loss:
+    """The loss for scores of one shape only."""
+
+    @wraps(loss)
+    def checked(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
+        check_pairs(real_scores=real_scores, fake_scores=fake_scores)
+        return loss(real_scores, fake_scores)
+
+    return checked
+
+
+@_of_pairs
 def minimax_critic_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
     """-log D(x) - log(1 - D(G(z))) with D = sigmoid(score). [B], [B] -> [B].
 
@@ -24,6 +46,7 @@ def minimax_critic_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
     return softplus(-real_scores) + softplus(fake_scores)
 
 
+@_of_pairs
 def minimax_generator_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
     """log(1 - D(G(z))): the game's own, saturating loss. [B], [B] -> [B].
 
@@ -34,11 +57,13 @@ def minimax_generator_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
     return -softplus(fake_scores)
 
 
+@_of_pairs
 def non_saturating_critic_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
     """The same as `minimax_critic_loss`: only the generator's loss differs. [B], [B] -> [B]."""
     return minimax_critic_loss(real_scores, fake_scores)
 
 
+@_of_pairs
 def non_saturating_generator_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
     """-log D(G(z)), whose derivative by the score is -sigmoid(-score). [B], [B] -> [B].
 
@@ -47,6 +72,7 @@ def non_saturating_generator_loss(real_scores: Tensor, fake_scores: Tensor) -> T
     return softplus(-fake_scores)
 
 
+@_of_pairs
 def wasserstein_critic_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
     """D(G(z)) - D(x). [B], [B] -> [B].
 
@@ -58,11 +84,13 @@ def wasserstein_critic_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
     return fake_scores - real_scores
 
 
+@_of_pairs
 def wasserstein_generator_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
     """-D(G(z)). [B], [B] -> [B]. Arjovsky et al. 2017, algorithm 1."""
     return -fake_scores
 
 
+@_of_pairs
 def hinge_critic_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
     """max(0, 1 - D(x)) + max(0, 1 + D(G(z))). [B], [B] -> [B].
 
@@ -71,21 +99,25 @@ def hinge_critic_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
     return relu(1 - real_scores) + relu(1 + fake_scores)
 
 
+@_of_pairs
 def hinge_generator_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
     """-D(G(z)). [B], [B] -> [B]. Miyato et al. 2018, eq. 17."""
     return -fake_scores
 
 
+@_of_pairs
 def least_squares_critic_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
     """((D(x) - 1)² + D(G(z))²) / 2. [B], [B] -> [B]. Mao et al. 2017, arXiv 1611.04076, eq. 9."""
     return (torch.square(real_scores - 1) + torch.square(fake_scores)) / 2
 
 
+@_of_pairs
 def least_squares_generator_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
     """(D(G(z)) - 1)² / 2. [B], [B] -> [B]. Mao et al. 2017, eq. 9."""
     return torch.square(fake_scores - 1) / 2
 
 
+@_of_pairs
 def relativistic_critic_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
     """-log sigmoid(D(x) - D(G(z))), real and fake samples paired. [B], [B] -> [B].
 
@@ -94,6 +126,7 @@ def relativistic_critic_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor
     return softplus(fake_scores - real_scores)
 
 
+@_of_pairs
 def relativistic_generator_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
     """-log sigmoid(D(G(z)) - D(x)): it needs the real scores too. [B], [B] -> [B]."""
     return softplus(real_scores - fake_scores)

@@ -1,6 +1,7 @@
 """What a critic says about the distance between two batches; each a 0-d tensor.
 
-`critic` maps samples [B, ...] to scores [B]. The two batches need not be of one size. An estimate
+`critic` maps samples [B, ...] to scores [B] or [B, 1]; a critic that gives anything else raises
+ValueError. The two batches need not be of one size. An estimate
 is a lower bound of the distance named only for a critic that meets the constraint, and equal to it
 only for the optimal one.
 """
@@ -11,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from fgan.penalties import Critic, w_divergence_penalty
+from fgan.scores import as_scores, describe
 
 
 def wasserstein_estimate(critic: Critic, real: Tensor, fake: Tensor) -> Tensor:
@@ -18,7 +20,7 @@ def wasserstein_estimate(critic: Critic, real: Tensor, fake: Tensor) -> Tensor:
 
     At most K · W1 for a K-Lipschitz critic (Arjovsky et al. 2017, arXiv 1701.07875, eq. 2).
     """
-    return critic(real).mean() - critic(fake).mean()
+    return _scores(critic, real).mean() - _scores(critic, fake).mean()
 
 
 def w_divergence(
@@ -29,7 +31,7 @@ def w_divergence(
     The supremum over critics is the W-divergence (Wu et al. 2018, arXiv 1712.01026, in its mirrored
     sign); any critic gives a lower bound. It is finite only where u has mass all the way
     between the two: across a gap a critic may be as steep as it likes, and what it says is no
-    distance.
+    distance. Raises ValueError for a negative k, and for p below 1.
     """
     at_real = w_divergence_penalty(critic, real, k, p).mean()
     at_fake = w_divergence_penalty(critic, fake, k, p).mean()
@@ -43,5 +45,11 @@ def jensen_shannon_estimate(critic: Critic, real: Tensor, fake: Tensor) -> Tenso
     arXiv 1406.2661, theorem 1).
     """
     # The two terms of `losses.minimax_critic_loss`, apart, since the batches may differ in size.
-    loss = softplus(-critic(real)).mean() + softplus(critic(fake)).mean()
+    loss = softplus(-_scores(critic, real)).mean() + softplus(_scores(critic, fake)).mean()
     return math.log(2) - loss / 2
+
+
+def _scores(critic: Critic, samples: Tensor) -> Tensor:
+    if not isinstance(samples, Tensor) or not samples.ndim or not len(samples):
+        raise ValueError(f"samples are a tensor [B, ...], and {describe(samples)} was given")
+    return as_scores(critic(samples), samples)

@@ -20,13 +20,12 @@ import torch
 from torch import Tensor
 
 from fgan import tree
-from fgan.checks import as_scores
+from fgan.losses import Loss
 from fgan.penalties import SAMPLE_AT, Points, takes_conditions
-from fgan.scalars import Scalar, check_count, check_scalar, scalar_at
+from fgan.scalars import Scalar, check_count, check_flag, check_scalar, scalar_at
+from fgan.scores import as_scores, describe
 from fgan.types import Data, GANInfo, Params
 
-Loss = Callable[[Tensor, Tensor], Tensor]
-"""(real scores [B], fake scores [B]) -> [B]"""
 Critic = Callable[..., tuple[Any, Params]]
 """(x [B, ...], *conditions) -> (output, buffers)"""
 Figures = dict[str, Tensor]
@@ -110,20 +109,20 @@ def adversarial(
     critic_loss: Loss,
     *terms: Penalty | Head,
     distance: Callable[[Tensor], Tensor] = torch.neg,
-    one_pass: bool = True,
+    one_pass: bool = False,
 ) -> CriticObjective:
     """The critic's objective: mean loss, plus weighted penalties, plus weighted losses of heads.
 
     critic_loss: a per-sample loss of the form in `fgan.losses`.
     distance: the estimate of the distance, from the mean critic loss before the penalties.
-    one_pass: score real and fake samples in one pass, which is faster; for a critic whose layers
-        mix the samples of a batch it has to be False.
+    one_pass: score real and fake samples in one pass, which is faster, and right only for a critic
+        that treats each sample alone (`fgan.networks.is_per_sample`).
 
     Raises ValueError for a weight, place or interval out of range, and for two terms of one name.
     """
-    penalties = [_checked(term) for term in terms if isinstance(term, Penalty)]
-    heads = [term for term in terms if isinstance(term, Head)]
-    _check_terms(terms, [*penalties, *heads])
+    check_flag("one_pass", one_pass)
+    _check_loss("critic_loss", critic_loss)
+    penalties, heads = _checked_terms(terms)
 
     def objective(critic: Critic, data: Data) -> tuple[Tensor, Params, Figures]:
         def scores_at(x: Tensor, *conditions: Tensor) -> tuple[Tensor, list[Tensor], Params]:
@@ -141,7 +140,7 @@ def adversarial(
             real_scores, real_outputs, buffers = scores_at(real, *conditions)
             fake_scores, fake_outputs, _ = scores_at(fake, *conditions)
             parts = list(zip(real_outputs, fake_outputs, strict=True))
-        adversarial_loss = critic_loss(real_scores, fake_scores).mean()
+        adversarial_loss = _mean(critic_loss(real_scores, fake_scores), fake_scores, critic_loss)
 
         def score(x: Tensor, *conditions: Tensor) -> Tensor:
             return scores_at(x, *conditions)[0]
@@ -175,25 +174,38 @@ def adversarial_generator(
 
     uses_real: whether `generator_loss` uses the real scores, which are NaN otherwise.
     """
-    _check_terms(heads, list(heads))
+    check_flag("uses_real", uses_real)
+    _check_loss("generator_loss", generator_loss)
+    own_heads = _checked_terms(heads)[1]
 
     def objective(critic: Critic, fake: Tensor, data: Data) -> tuple[Tensor, Figures]:
         conditions = () if data.condition is None else (data.condition,)
-        fake_scores, outputs = _split_output(critic(fake, *conditions)[0], fake, len(heads))
+        fake_scores, outputs = _split_output(critic(fake, *conditions)[0], fake, len(own_heads))
         # NaN, so that a loss that uses real scores without saying so shows it.
         real_scores = torch.full_like(fake_scores, torch.nan)
         if data.real is not None:
-            real_scores, _ = _split_output(critic(data.real, *conditions)[0], fake, len(heads))
-        total = generator_loss(real_scores, fake_scores).mean()
+            real_scores, _ = _split_output(critic(data.real, *conditions)[0], fake, len(own_heads))
+        total = _mean(generator_loss(real_scores, fake_scores), fake_scores, generator_loss)
         figures: Figures = {}
-        for head, output in zip(heads, outputs, strict=True):
+        for head, output in zip(own_heads, outputs, strict=True):
             value = _head_loss(head, output, data)
             total = _add(total, head, value, data, figures, f"generator_{head.name}")
         return total, figures
 
     return GeneratorObjective(
-        objective, uses_real, calls=(generator_loss, *(h.loss for h in heads))
+        objective, uses_real, calls=(generator_loss, *(h.loss for h in own_heads))
     )
+
+
+def _mean(values: object, scores: Tensor, loss: Callable[..., Tensor]) -> Tensor:
+    """The mean of one value a sample, and nothing that has been broadcast."""
+    if not isinstance(values, Tensor) or values.shape != scores.shape:
+        given = list(values.shape) if isinstance(values, Tensor) else describe(values)
+        raise ValueError(
+            f"a loss is one value a sample, {list(scores.shape)}, and {_name_of(loss)!r} gave "
+            f"{given}"
+        )
+    return values.mean()
 
 
 def _both(data: Data) -> tuple[Tensor, Tensor]:
@@ -262,7 +274,8 @@ def _split_output(output: Any, x: Tensor, heads: int) -> tuple[Tensor, list[Tens
 def _head_loss(head: Head, output: Tensor, data: Data) -> Tensor:
     if data.condition is None:
         raise ValueError(f"the head {head.name!r} needs conditions, and the batch has none")
-    return head.loss(output, data.condition).mean()
+    rows = data.condition.new_empty(data.condition.shape[:1])
+    return _mean(head.loss(output, data.condition), rows, head.loss)
 
 
 def _add(
@@ -275,13 +288,31 @@ def _add(
 
 
 def _checked(term: Penalty) -> Penalty:
-    check_scalar("penalty_weight", term.weight, 0.0)
-    check_count("every", term.every)
+    if not callable(term.function):
+        raise ValueError(
+            "a penalty's function is (critic, x) -> [P] such as fgan.penalties.gradient_penalty, "
+            f"and {describe(term.function)} was given"
+        )
+    weight = check_scalar("penalty_weight", term.weight, 0.0)
+    every = check_count("every", term.every)
     if not callable(term.at) and term.at not in SAMPLE_AT:
         raise ValueError(f"sample_at is one of {', '.join(SAMPLE_AT)}; {term.at!r} was given")
-    function = getattr(term.function, "func", term.function)  # of a partial
-    name = term.name or getattr(function, "__name__", type(function).__name__)
-    return term._replace(name=name)
+    name = term.name or _name_of(term.function)
+    return term._replace(name=name, weight=weight, every=every)
+
+
+def _name_of(function: Any) -> str:
+    function = getattr(function, "func", function)  # of a partial
+    name: str = getattr(function, "__name__", type(function).__name__)
+    return name
+
+
+def _check_loss(name: str, loss: object) -> None:
+    if not callable(loss):
+        raise ValueError(
+            f"{name} is a function (real_scores [B], fake_scores [B]) -> [B] such as those in "
+            f"fgan.losses, and {describe(loss)} was given"
+        )
 
 
 _FIGURES = {name for name in GANInfo._fields if name != "terms"}
@@ -321,16 +352,22 @@ def check_objectives(critic: object, generator: object) -> None:
                 )
 
 
-def _check_terms(terms: tuple[Any, ...], named: list[Any]) -> None:
+def _checked_terms(terms: tuple[Any, ...]) -> tuple[list[Penalty], list[Head]]:
+    """(penalties, heads) with names, and weights as numbers of Python."""
     for term in terms:
         if not isinstance(term, Penalty | Head):
             raise ValueError(f"an objective's terms are Penalty and Head, and {term!r} was given")
-    names = [term.name for term in named]
+    penalties = [_checked(term) for term in terms if isinstance(term, Penalty)]
+    heads = []
+    for term in terms:
+        if isinstance(term, Head):
+            _check_loss(f"the loss of head {term.name!r}", term.loss)
+            weight = check_scalar(f"the weight of head {term.name!r}", term.weight, 0.0)
+            heads.append(term._replace(weight=weight))
+    names = [*(term.name for term in penalties), *(head.name for head in heads)]
     for name in names:
         if names.count(name) > 1 or {name, f"generator_{name}"} & _FIGURES:
             raise ValueError(
                 f"two figures of this objective are called {name!r}: give Penalty or Head a name"
             )
-    for term in named:
-        if isinstance(term, Head):
-            check_scalar(f"the weight of head {term.name!r}", term.weight, 0.0)
+    return penalties, heads

@@ -2,7 +2,9 @@
 
 Each follows the `torch.optim` optimiser of its name, so that a recipe ported from a script trains
 alike. Learning rates, weight decay and the limit of `clip_by_norm` are `Scalar`s: numbers, 0-d
-tensors, or schedules of the updates made so far (`linear`, `cosine`, `warmup`).
+tensors, or schedules of the updates made so far (`linear`, `cosine`, `warmup`). A complex parameter
+is two real ones, as in `torch.optim`. Every `update` raises ValueError for gradients of other names
+or shapes than the parameters', and for the state of another optimiser or other parameters.
 """
 
 from collections.abc import Callable
@@ -12,7 +14,8 @@ import torch
 from torch import Tensor
 
 from fgan import tree
-from fgan.scalars import Scalar, check_scalar, cosine, linear, scalar_at, warmup
+from fgan.scalars import Scalar, check_number, check_scalar, cosine, linear, scalar_at, warmup
+from fgan.scores import describe
 from fgan.types import Params
 
 __all__ = [
@@ -74,23 +77,25 @@ def sgd(lr: Scalar, momentum: float = 0.0) -> Optimizer:
 
     Raises ValueError for a negative rate or a momentum outside [0, 1).
     """
-    check_scalar("a learning rate", lr, 0.0)
-    check_scalar("momentum", momentum, 0.0, 1.0)
+    lr = check_scalar("a learning rate", lr, 0.0)
+    decay = check_number("momentum", momentum, 0.0, 1.0)
+    keeps_momentum = bool(decay)
 
     def init(params: Params) -> SGDState:
-        velocity = tree.map(torch.zeros_like, params) if momentum else {}
+        velocity = tree.map(torch.zeros_like, params) if keeps_momentum else {}
         return SGDState(_zero_count(params), velocity)
 
     def update(gradients: Params, state: SGDState, params: Params) -> tuple[Params, SGDState]:
+        _check_update(SGDState, gradients, state, params, momentum=keeps_momentum)
         rate = scalar_at(lr, state.updates)
         direction = gradients
         velocity = state.momentum
-        if momentum:
-            direction = velocity = tree.map(lambda m, g: momentum * m + g, velocity, gradients)
+        if keeps_momentum:
+            direction = velocity = tree.map(lambda m, g: decay * m + g, velocity, gradients)
         new_params = tree.map(lambda p, d: p - tree.like(rate, p) * d, params, direction)
         return new_params, SGDState(state.updates + 1, velocity)
 
-    return Optimizer(init, update)
+    return _of_real_pairs(Optimizer(init, update))
 
 
 def rmsprop(lr: Scalar, alpha: float = 0.99, eps: float = 1e-8) -> Optimizer:
@@ -98,9 +103,9 @@ def rmsprop(lr: Scalar, alpha: float = 0.99, eps: float = 1e-8) -> Optimizer:
 
     Raises ValueError for a negative rate or eps, or an alpha outside [0, 1).
     """
-    check_scalar("a learning rate", lr, 0.0)
-    check_scalar("alpha", alpha, 0.0, 1.0)
-    check_scalar("eps", eps, 0.0)
+    lr = check_scalar("a learning rate", lr, 0.0)
+    decay = check_number("alpha", alpha, 0.0, 1.0)
+    least = check_number("eps", eps, 0.0)
 
     def init(params: Params) -> RMSpropState:
         return RMSpropState(_zero_count(params), tree.map(torch.zeros_like, params))
@@ -108,14 +113,18 @@ def rmsprop(lr: Scalar, alpha: float = 0.99, eps: float = 1e-8) -> Optimizer:
     def update(
         gradients: Params, state: RMSpropState, params: Params
     ) -> tuple[Params, RMSpropState]:
+        _check_update(RMSpropState, gradients, state, params, square=True)
         rate = scalar_at(lr, state.updates)
-        square = tree.map(lambda v, g: alpha * v + (1 - alpha) * g * g, state.square, gradients)
+        square = tree.map(lambda v, g: decay * v + (1 - decay) * g * g, state.square, gradients)
         new_params = tree.map(
-            lambda p, g, v: p - tree.like(rate, p) * g / (v.sqrt() + eps), params, gradients, square
+            lambda p, g, v: p - tree.like(rate, p) * g / (v.sqrt() + least),
+            params,
+            gradients,
+            square,
         )
         return new_params, RMSpropState(state.updates + 1, square)
 
-    return Optimizer(init, update)
+    return _of_real_pairs(Optimizer(init, update))
 
 
 def adam(lr: Scalar, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8) -> Optimizer:
@@ -138,23 +147,22 @@ def adamw(
     θ <- (1 - lr · weight_decay) θ, then Adam's step, as in `torch.optim.AdamW`. Raises ValueError
     as `adam` does, and for a negative weight decay.
     """
-    check_scalar("weight_decay", weight_decay, 0.0)
-    return _adam(lr, betas, eps, weight_decay)
+    return _adam(lr, betas, eps, check_scalar("weight_decay", weight_decay, 0.0))
 
 
 def _adam(lr: Scalar, betas: tuple[float, float], eps: float, weight_decay: Scalar) -> Optimizer:
-    check_scalar("a learning rate", lr, 0.0)
-    check_scalar("eps", eps, 0.0)
-    beta1, beta2 = betas
-    check_scalar("betas[0]", beta1, 0.0, 1.0)
-    check_scalar("betas[1]", beta2, 0.0, 1.0)
+    lr = check_scalar("a learning rate", lr, 0.0)
+    least = check_number("eps", eps, 0.0)
+    beta1, beta2 = _check_betas(betas)
+    keeps_mean = bool(beta1)
     decays = not isinstance(weight_decay, float | int) or weight_decay > 0
 
     def init(params: Params) -> AdamState:
         zeros = tree.map(torch.zeros_like, params)
-        return AdamState(_zero_count(params), tree.clone(zeros) if beta1 else {}, zeros)
+        return AdamState(_zero_count(params), tree.clone(zeros) if keeps_mean else {}, zeros)
 
     def update(gradients: Params, state: AdamState, params: Params) -> tuple[Params, AdamState]:
+        _check_update(AdamState, gradients, state, params, mean=keeps_mean, square=True)
         # The scalars are computed in float64, as torch.optim does in Python: 1 - 0.999**t loses
         # four digits in float32.
         count = (state.updates + 1).double()
@@ -164,7 +172,7 @@ def _adam(lr: Scalar, betas: tuple[float, float], eps: float, weight_decay: Scal
             params = tree.map(lambda p: p * tree.like(kept, p), params)
         step_size = rate
         mean, direction = state.mean, gradients
-        if beta1:
+        if keeps_mean:
             step_size = step_size / (1 - torch.pow(beta1, count))
             mean = direction = tree.map(lambda m, g: torch.lerp(m, g, 1 - beta1), mean, gradients)
         root_correction = torch.sqrt(1 - torch.pow(beta2, count))
@@ -172,7 +180,7 @@ def _adam(lr: Scalar, betas: tuple[float, float], eps: float, weight_decay: Scal
         square = tree.map(lambda v, g: beta2 * v + (1 - beta2) * g * g, state.square, gradients)
         new_params = tree.map(
             lambda p, m, v: (
-                p - tree.like(step_size, p) * m / (v.sqrt() / tree.like(root_correction, p) + eps)
+                p - tree.like(step_size, p) * m / (v.sqrt() / tree.like(root_correction, p) + least)
             ),
             params,
             direction,
@@ -180,7 +188,14 @@ def _adam(lr: Scalar, betas: tuple[float, float], eps: float, weight_decay: Scal
         )
         return new_params, AdamState(state.updates + 1, mean, square)
 
-    return Optimizer(init, update)
+    return _of_real_pairs(Optimizer(init, update))
+
+
+def _check_betas(betas: object) -> tuple[float | Tensor, float | Tensor]:
+    if not isinstance(betas, tuple | list) or len(betas) != 2:
+        raise ValueError(f"betas are two numbers, (β₁, β₂), and {describe(betas)} was given")
+    first, second = (check_number(f"betas[{i}]", betas[i], 0.0, 1.0) for i in range(2))
+    return first, second
 
 
 def clip_by_norm(optimizer: Optimizer, limit: Scalar) -> Optimizer:
@@ -190,7 +205,12 @@ def clip_by_norm(optimizer: Optimizer, limit: Scalar) -> Optimizer:
     2013, arXiv 1211.5063, algorithm 1). A schedule's count is the optimiser's. Raises ValueError
     for a limit that is not above 0.
     """
-    check_scalar("limit", limit, 0.0, above=True)
+    if not isinstance(optimizer, Optimizer):
+        raise ValueError(
+            "clip_by_norm takes a functional optimiser such as fgan.adam(1e-4), and "
+            f"{describe(optimizer)} was given"
+        )
+    limit = check_scalar("limit", limit, 0.0, above=True)
 
     def update(gradients: Params, state: Any, params: Params) -> tuple[Params, Any]:
         norm = tree.norm(gradients)
@@ -202,7 +222,63 @@ def clip_by_norm(optimizer: Optimizer, limit: Scalar) -> Optimizer:
     return Optimizer(optimizer.init, update)
 
 
+def _of_real_pairs(optimizer: Optimizer) -> Optimizer:
+    """The optimiser, with two real numbers in place of every complex one."""
+
+    def real(values: Params) -> Params:
+        return {
+            name: torch.view_as_real(value) if value.is_complex() else value
+            for name, value in values.items()
+        }
+
+    def init(params: Params) -> Any:
+        return optimizer.init(real(params))
+
+    def update(gradients: Params, state: Any, params: Params) -> tuple[Params, Any]:
+        if not any(param.is_complex() for param in params.values()):
+            return optimizer.update(gradients, state, params)
+        new, new_state = optimizer.update(real(gradients), state, real(params))
+        whole = {
+            name: torch.view_as_complex(new[name]) if param.is_complex() else new[name]
+            for name, param in params.items()
+        }
+        return whole, new_state
+
+    return Optimizer(init, update)
+
+
+def _check_update(kind: type, gradients: Params, state: Any, params: Params, **kept: bool) -> None:
+    """Raise ValueError unless gradients and moments have the parameters' names and shapes.
+
+    kept: the fields of the state with a tensor for each parameter, or (False) with none.
+    """
+    if not isinstance(state, kind):
+        raise ValueError(
+            f"this optimiser keeps a {kind.__name__}, and {describe(state)} was given. Is the "
+            "state of another optimiser?"
+        )
+    _check_same("the gradients", gradients, params)
+    for name, is_kept in kept.items():
+        _check_same(
+            f"the optimiser state's {name}", getattr(state, name), params if is_kept else {}
+        )
+
+
+def _check_same(what: str, given: Params, params: Params) -> None:
+    for name, param in params.items():
+        if name not in given:
+            raise ValueError(f"{what} have no {name!r}, and the parameters do")
+        if given[name].shape != param.shape:
+            raise ValueError(
+                f"{what} have {list(given[name].shape)} for {name!r}, and the parameter is "
+                f"{list(param.shape)}"
+            )
+    if len(given) != len(params):
+        extra = min(given.keys() - params.keys())
+        raise ValueError(f"{what} have {extra!r}, and the parameters do not")
+
+
 def _zero_count(params: Params) -> Tensor:
     """A 0-d tensor, since a Python counter in the state would recompile every step."""
-    device = next(iter(params.values())).device
+    device = next((param.device for param in params.values()), torch.device("cpu"))
     return torch.zeros((), dtype=torch.int64, device=device)

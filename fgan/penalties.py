@@ -7,6 +7,7 @@ sight where the objective is put together.
 
 import inspect
 from collections.abc import Callable
+from functools import wraps
 from typing import NamedTuple
 
 import torch
@@ -14,9 +15,11 @@ from torch import Tensor
 from torch.func import grad, vmap
 
 from fgan import tree
+from fgan.scalars import check_flag, check_number
+from fgan.scores import as_scores, check_rows, describe
 
 Critic = Callable[..., Tensor]
-"""Maps samples [B, ...], and conditions [B, ...] if there are any, to scores [B]."""
+"""Maps samples [B, ...], and conditions [B, ...] if there are any, to scores [B] or [B, 1]."""
 InputGradients = Callable[..., Tensor]
 
 
@@ -25,10 +28,14 @@ def input_gradients(critic: Critic, x: Tensor, *conditions: Tensor) -> Tensor:
 
     Conditions are sliced along with `x` and are not differentiated. This is the definition. It
     cannot mix samples: a critic that would (BatchNorm) either raises or sees batches of one.
+    Raises ValueError for samples that are not floating point, for conditions that are not one a
+    sample, and for a critic that gives no scores.
     """
+    _check_inputs(x, conditions)
 
     def score(sample: Tensor, *condition: Tensor) -> Tensor:
-        return critic(sample[None], *(c[None] for c in condition)).squeeze(0)
+        one = sample[None]
+        return as_scores(critic(one, *(c[None] for c in condition)), one).squeeze(0)
 
     return vmap(grad(score))(x, *conditions)
 
@@ -38,8 +45,19 @@ def batched_input_gradients(critic: Critic, x: Tensor, *conditions: Tensor) -> T
 
     Equal to `input_gradients` exactly when ∂D_i/∂x_j = 0 for i ≠ j, which is for the caller to
     ensure (`fgan.networks.check_batch_independent`), and faster: its matrix products stay large.
+    Raises ValueError as `input_gradients` does.
     """
-    return grad(lambda samples: critic(samples, *conditions).sum())(x)
+    _check_inputs(x, conditions)
+    return grad(lambda samples: as_scores(critic(samples, *conditions), samples).sum())(x)
+
+
+def _check_inputs(x: object, conditions: tuple[object, ...]) -> None:
+    if not isinstance(x, Tensor) or x.ndim == 0 or not x.is_floating_point():
+        raise ValueError(
+            f"a penalty takes samples [B, ...] of floating point, and {describe(x)} was given"
+        )
+    for condition in conditions:
+        check_rows("a condition", condition, x.shape[0])
 
 
 def gradient_norms(gradients: Tensor) -> Tensor:
@@ -72,8 +90,11 @@ def gradient_penalty(
     """(‖∇D(x)‖₂ - target)², one value per sample: [B, ...] -> [B].
 
     With `one_sided`, max(0, ‖∇D(x)‖₂ - target)². Gulrajani et al. 2017 (arXiv 1704.00028), eq. 3
-    and section 4, with x at random interpolates (`interpolate`).
+    and section 4, with x at random interpolates (`interpolate`). Raises ValueError for a negative
+    target.
     """
+    target = check_number("target", target, 0.0)
+    check_flag("one_sided", one_sided)
     norms = gradient_norms(gradients(critic, x, *conditions))
     excess = norms - tree.like(target, norms)
     return torch.square(torch.relu(excess) if one_sided else excess)
@@ -90,8 +111,10 @@ def w_divergence_penalty(
 ) -> Tensor:
     """k ‖∇D(x)‖₂^p, one value per sample: [B, ...] -> [B].
 
-    Wu et al. 2018 (arXiv 1712.01026), the gradient term of the W-divergence, for x ~ Pu.
+    Wu et al. 2018 (arXiv 1712.01026), the gradient term of the W-divergence, for x ~ Pu. Raises
+    ValueError for a negative k, and for p below 1.
     """
+    k, p = check_number("k", k, 0.0), check_number("p", p, 1.0)
     squares = square_norms(gradients(critic, x, *conditions))
     half = tree.like(p, squares) / 2
     # At zero the power rule is 0 · ∞ for p < 4. There the penalty is, to second order, ‖∇D‖² for
@@ -125,10 +148,28 @@ def takes_conditions(penalty: Callable[..., Tensor]) -> bool:
 def interpolate(real: Tensor, fake: Tensor, mix: Tensor) -> Tensor:
     """x̂ = ε x + (1 - ε) x̃ with one ε per sample: [B, ...], [B, ...], [B] -> [B, ...].
 
-    Exactly `real` at ε = 1 and exactly `fake` at ε = 0 (Gulrajani et al. 2017, algorithm 1).
+    Exactly `real` at ε = 1 and exactly `fake` at ε = 0 (Gulrajani et al. 2017, algorithm 1). Raises
+    ValueError for any other shapes.
     """
+    _check_pairs(real, fake, mix)
     mix = mix.reshape(-1, *[1] * (real.ndim - 1)).to(real.dtype)
     return mix * real + (1 - mix) * fake
+
+
+def _check_pairs(real: Tensor, fake: Tensor, mix: Tensor) -> None:
+    """One ε a sample, and one fake for each real sample: nothing is broadcast."""
+    for name, tensor in ("real", real), ("fake", fake), ("mix", mix):
+        if not isinstance(tensor, Tensor):
+            raise ValueError(f"{name} is a tensor, and {describe(tensor)} was given")
+    if real.shape != fake.shape or not real.ndim:
+        raise ValueError(
+            f"real and fake samples have one shape [B, ...], and {list(real.shape)} and "
+            f"{list(fake.shape)} were given"
+        )
+    if mix.shape != real.shape[:1]:
+        raise ValueError(
+            f"mix has one number a sample, {list(real.shape[:1])}, and {list(mix.shape)} was given"
+        )
 
 
 class Points(NamedTuple):
@@ -144,15 +185,46 @@ def partners(conditions: tuple[Tensor, ...], size: int, device: torch.device) ->
     """For each of `size` samples, the index of the next one under the same condition: [size].
 
     Batches are drawn independently, so the next sample is as good as a random one. A sample whose
-    condition nobody shares is its own partner.
+    condition nobody shares is its own partner. Conditions of many numbers, such as images, are
+    compared by their `fingerprints`: in memory of the conditions' size, not [size, size] of them.
     """
     index = torch.arange(size, device=device)
     steps = (index[None, :] - index[:, None] - 1) % size  # 0 for the next, size - 1 for itself
     for condition in conditions:
         rows = condition.reshape(size, -1)
+        if rows.shape[1] > MOST_COLUMNS:
+            rows = fingerprints(rows)
         same = (rows[:, None] == rows[None, :]).all(dim=-1)
         steps = torch.where(same, steps, size)  # itself is always left
     return steps.argmin(dim=1)
+
+
+MOST_COLUMNS = 64
+"""Conditions of more numbers than that are compared by their fingerprints."""
+
+
+def fingerprints(rows: Tensor) -> Tensor:
+    """[B, N] -> [B, 2] integers, equal for equal rows, and different for different ones.
+
+    Two hashes of 64 bits, linear in the bits of each number (Carter & Wegman 1979, "Universal
+    classes of hash functions"): two different rows agree with a probability near 2^-128.
+    """
+    bits = rows.long()
+    if rows.is_floating_point():
+        # Adding zero makes 0.0 of -0.0.
+        bits = (rows.float() + 0.0).view(torch.int32).long()
+        rest = (rows - rows.float().to(rows.dtype)).float()  # what float64 has beyond float32
+        bits = bits + (rest + 0.0).view(torch.int32).long() * 2**32
+    columns = torch.arange(rows.shape[1], device=rows.device)
+    return torch.stack([(bits * _odd(columns, key)).sum(dim=1) for key in (1, 2)], dim=1)
+
+
+def _odd(index: Tensor, key: int) -> Tensor:
+    """An odd number of 64 bits for each index, by splitmix64 (Steele, Lea and Flood 2014)."""
+    x = (index + 1) * -7046029254386353131 + key * 2685821657736338717
+    for shift, factor in (30, -4658895280553007687), (27, -7723592293110705685):
+        x = (x ^ ((x >> shift) & (2 ** (64 - shift) - 1))) * factor
+    return (x ^ ((x >> 31) & (2**33 - 1))) | 1
 
 
 def _at_real(real: Tensor, fake: Tensor, mix: Tensor, conditions: tuple[Tensor, ...]) -> Points:
@@ -195,15 +267,33 @@ def _mixed(real: Tensor, fake: Tensor, mix: Tensor, conditions: tuple[Tensor, ..
     )
 
 
-SAMPLE_AT: dict[str, Callable[[Tensor, Tensor, Tensor, tuple[Tensor, ...]], Points]] = {
-    "real": _at_real,
-    "fake": _at_fake,
-    "real_and_fake": _at_both,
-    "interpolate": _between,
-    "interpolate_within": _within,
-    "interpolate_mixed": _mixed,
+Place = Callable[[Tensor, Tensor, Tensor, tuple[Tensor, ...]], Points]
+
+
+def _checked(place: Place) -> Place:
+    """The place for inputs of one row a sample only."""
+
+    @wraps(place)
+    def checked(
+        real: Tensor, fake: Tensor, mix: Tensor, conditions: tuple[Tensor, ...] = ()
+    ) -> Points:
+        _check_pairs(real, fake, mix)
+        for condition in conditions:
+            check_rows("a condition", condition, real.shape[0])
+        return place(real, fake, mix, conditions)
+
+    return checked
+
+
+SAMPLE_AT: dict[str, Place] = {
+    "real": _checked(_at_real),
+    "fake": _checked(_at_fake),
+    "real_and_fake": _checked(_at_both),
+    "interpolate": _checked(_between),
+    "interpolate_within": _checked(_within),
+    "interpolate_mixed": _checked(_mixed),
 }
 """Choices of the penalty's distribution Pu, compared in Wu et al. 2018 (arXiv 1712.01026).
 
-Functions `(real [B, ...], fake [B, ...], mix [B], conditions) -> Points`. None of them ever mixes
-two conditions in one interpolate."""
+Functions `(real [B, ...], fake [B, ...], mix [B], conditions) -> Points`, which raise ValueError
+for other shapes. None of them ever mixes two conditions in one interpolate."""

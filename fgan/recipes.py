@@ -20,12 +20,19 @@ from torch import Tensor, nn
 
 from fgan import losses, tree
 from fgan.algorithm import Settings, make_algorithm
-from fgan.checks import check_per_sample
+from fgan.checks import check_module, check_per_sample
 from fgan.networks import is_per_sample
 from fgan.objectives import Penalty, adversarial, adversarial_generator
 from fgan.optim import Optimizer, adam, rmsprop
 from fgan.penalties import batched_input_gradients, gradient_penalty, w_divergence_penalty
-from fgan.scalars import Scalar, check_count, check_scalar, scalar_at
+from fgan.scalars import (
+    Scalar,
+    check_count,
+    check_flag,
+    check_number,
+    check_scalar,
+    scalar_at,
+)
 from fgan.types import Algorithm, Params
 
 
@@ -43,6 +50,7 @@ def gan(
     `info.distance` is log 2 - L/2, a lower bound of the Jensen-Shannon divergence in nats.
     Defaults: Adam 2e-4 (0.5, 0.999), as in DCGAN (Radford et al. 2015, arXiv 1511.06434).
     """
+    check_module("critic", critic)
     if loss not in _GENERATOR_LOSSES:
         raise ValueError(f"loss is one of {', '.join(_GENERATOR_LOSSES)}; {loss!r} was given")
     objective = adversarial(
@@ -70,11 +78,12 @@ def wgan(
     critic updates. The authors' code makes 100 in the first rounds: `n_critic=critic_warmup()`.
     A schedule for `clip` is a function of the rounds completed.
     """
-    check_scalar("clip", clip, 0.0, above=True)
+    check_module("critic", critic)
+    bound = check_scalar("clip", clip, 0.0, above=True)
     objective = adversarial(losses.wasserstein_critic_loss, one_pass=is_per_sample(critic))
 
     def project(params: Params, count: Tensor) -> Params:
-        return clip_parameters(params, scalar_at(clip, count))
+        return clip_parameters(params, scalar_at(bound, count))
 
     filled = _filled("wgan", settings)
     return make_algorithm(generator, critic, objective, _WASSERSTEIN, project=project, **filled)
@@ -96,13 +105,14 @@ def wgan_gp(
     x̂ = εx + (1 - ε)G(z), one ε per sample; the generator minimises -D(G(z)). Defaults: λ 10,
     target 1, Adam 1e-4 (0, 0.9), five critic updates.
     """
-    _check_number("target", target, 0.0)
+    target = check_number("target", target, 0.0)
+    check_flag("one_sided", one_sided)
     check_per_sample(critic)
     function = partial(
         gradient_penalty, target=target, one_sided=one_sided, gradients=batched_input_gradients
     )
     penalty = Penalty(function, penalty_weight, sample_at)
-    objective = adversarial(losses.wasserstein_critic_loss, penalty)
+    objective = adversarial(losses.wasserstein_critic_loss, penalty, one_pass=is_per_sample(critic))
     filled = _filled("wgan-gp", settings)
     return make_algorithm(generator, critic, objective, _WASSERSTEIN, **filled)
 
@@ -124,11 +134,11 @@ def wgan_div(
     (`fgan.penalties.SAMPLE_AT`). Defaults: k 2, p 6, Adam 2e-4 (0.5, 0.999), five critic updates;
     the authors' own code takes interpolates, k 10, and four.
     """
-    _check_number("k", k, 0.0)
-    _check_number("p", p, 1.0)
+    k, p = check_number("k", k, 0.0), check_number("p", p, 1.0)
     check_per_sample(critic)
     function = partial(w_divergence_penalty, k=k, p=p, gradients=batched_input_gradients)
-    objective = adversarial(losses.wasserstein_critic_loss, Penalty(function, at=sample_at))
+    penalty = Penalty(function, at=sample_at)
+    objective = adversarial(losses.wasserstein_critic_loss, penalty, one_pass=is_per_sample(critic))
     filled = _filled("wgan-div", settings)
     return make_algorithm(generator, critic, objective, _WASSERSTEIN, **filled)
 
@@ -177,13 +187,6 @@ def _filled(name: str, settings: Settings) -> Settings:
     return cast(Settings, filled)
 
 
-def _check_number(name: str, value: object, low: float) -> None:
-    """Raise ValueError unless a penalty's own number is at least `low`, or a 0-d tensor."""
-    if callable(value):
-        raise ValueError(f"{name} is a number or a 0-d tensor, and {value!r} was given")
-    check_scalar(name, value, low)
-
-
 def clip_parameters(params: Params, bound: float | Tensor) -> Params:
     """Each parameter clamped to [-bound, bound], as new tensors (Arjovsky et al. 2017, alg. 1)."""
 
@@ -202,6 +205,6 @@ def critic_warmup(
     The defaults are those of the code that the authors of WGAN published; a critic close to optimal
     makes the loss a distance from the start.
     """
-    for name, value in [("n_critic", n_critic), ("warm", warm), ("every", every)]:
-        check_count(name, value)
+    n_critic, warm = check_count("n_critic", n_critic), check_count("warm", warm)
+    first, every = check_count("first", first, 0), check_count("every", every)
     return lambda index: warm if index < first or index % every == 0 else n_critic

@@ -8,10 +8,13 @@ optimiser has made, or the rounds completed.
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
+
+from fgan.seeds import as_integer
 
 Schedule = Callable[[Tensor], float | Tensor]
 Scalar = float | Tensor | Schedule
@@ -29,41 +32,70 @@ def check_scalar(
     high: float = math.inf,
     *,
     above: bool = False,
-) -> None:
-    """Raise ValueError unless `scalar` is a number in [low, high), a 0-d tensor, or a schedule.
+) -> Scalar:
+    """`scalar`, a finite number in [low, high), a 0-d tensor or a schedule; or raise ValueError.
+
+    NumPy's numbers are returned as Python's.
 
     above: the number has to be above `low`, not equal to it.
     """
-    if isinstance(scalar, bool) or not (
-        isinstance(scalar, float | int | Tensor) or callable(scalar)
-    ):
-        raise ValueError(
-            f"{name} is a number, a 0-d tensor or a schedule, and {scalar!r} was given"
-        )
+    if callable(scalar) and not isinstance(scalar, type):
+        schedule: Schedule = scalar
+        return schedule
     if isinstance(scalar, Tensor):
         if scalar.ndim:
             raise ValueError(
                 f"{name} is one number, and a tensor {list(scalar.shape)} was given: vmap over it "
                 "to sweep it"
             )
-        return
-    if not isinstance(scalar, float | int):
-        return
-    inside = (scalar > low if above else scalar >= low) and (scalar < high or high == math.inf)
-    if not inside:
+        if scalar.is_complex() or scalar.dtype is torch.bool:
+            raise ValueError(f"{name} is a real number, and a {scalar.dtype} was given")
+        return scalar
+    if not isinstance(scalar, numbers.Real) or isinstance(scalar, bool):
+        raise ValueError(
+            f"{name} is a number, a 0-d tensor or a schedule, and {scalar!r} was given"
+        )
+    number = float(scalar)
+    inside = number > low if above else number >= low
+    if not (inside and number < high):
         raise ValueError(f"{name} {_range(low, high, above)}, and {scalar} was given")
+    return number
+
+
+def check_number(
+    name: str, value: object, low: float = -math.inf, high: float = math.inf
+) -> float | Tensor:
+    """As `check_scalar`, for a number that can be no schedule."""
+    if callable(value):
+        raise ValueError(f"{name} is a number or a 0-d tensor, and {value!r} was given")
+    number = check_scalar(name, value, low, high)
+    assert isinstance(number, float | Tensor)
+    return number
 
 
 def _range(low: float, high: float, above: bool) -> str:
-    if high == math.inf:
-        return f"is above {low:g}" if above else f"is at least {low:g}"
-    return f"lies in {'(' if above else '['}{low:g}, {high:g})"
+    if high < math.inf:
+        return f"lies in {'(' if above else '['}{low:g}, {high:g})"
+    if low > -math.inf:
+        return f"is {'above' if above else 'at least'} {low:g} and finite"
+    return "is finite"
 
 
-def check_count(name: str, value: object, low: int = 1) -> None:
-    """Raise ValueError unless `value` is a whole number from `low`."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < low:
+def check_count(name: str, value: object, low: int = 1) -> int:
+    """`value` as a Python integer, a whole number from `low`; or raise ValueError.
+
+    NumPy's integers and 0-d integer tensors are taken.
+    """
+    count = as_integer(value)
+    if count is None or count < low:
         raise ValueError(f"{name} is a whole number from {low}, and {value!r} was given")
+    return count
+
+
+def check_flag(name: str, value: object) -> None:
+    """Raise ValueError unless `value` is True or False."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} is True or False, and {value!r} was given")
 
 
 def linear(start: float, end: float, steps: int) -> Schedule:
@@ -72,7 +104,7 @@ def linear(start: float, end: float, steps: int) -> Schedule:
     The residual CIFAR-10 runs of Gulrajani et al. 2017 (arXiv 1704.00028) decay Adam's rate so, to
     zero. Raises ValueError for a negative value or steps below 1.
     """
-    _check_ends(start, end, steps)
+    start, end, steps = _check_ends(start, end, steps)
 
     def schedule(count: Tensor) -> Tensor:
         return start + (end - start) * (count.double() / steps).clamp(max=1)
@@ -87,7 +119,7 @@ def cosine(start: float, end: float, steps: int) -> Schedule:
     5). R3GAN's schedules are of this form (Huang et al. 2025, arXiv 2501.05441). Raises ValueError
     for a negative value or steps below 1.
     """
-    _check_ends(start, end, steps)
+    start, end, steps = _check_ends(start, end, steps)
 
     def schedule(count: Tensor) -> Tensor:
         done = (count.double() / steps).clamp(max=1)
@@ -101,8 +133,8 @@ def warmup(scalar: Scalar, steps: int) -> Schedule:
 
     A schedule inside counts from the very first count too. Raises ValueError for steps below 1.
     """
-    check_scalar("a warmed-up value", scalar, 0.0)
-    check_count("steps", steps)
+    scalar = check_scalar("a warmed-up value", scalar, 0.0)
+    steps = check_count("steps", steps)
 
     def schedule(count: Tensor) -> Tensor:
         value = scalar_at(scalar, count)
@@ -111,9 +143,11 @@ def warmup(scalar: Scalar, steps: int) -> Schedule:
     return schedule
 
 
-def _check_ends(start: float, end: float, steps: int) -> None:
+def _check_ends(start: object, end: object, steps: object) -> tuple[float, float, int]:
+    ends = []
     for name, value in ("start", start), ("end", end):
-        if not isinstance(value, float | int):
+        number = check_number(f"a schedule's {name}", value, 0.0)
+        if isinstance(number, Tensor):
             raise ValueError(f"a schedule's {name} is a number, and {value!r} was given")
-        check_scalar(f"a schedule's {name}", value, 0.0)
-    check_count("steps", steps)
+        ends.append(number)
+    return *ends, check_count("steps", steps)  # type: ignore[return-value]

@@ -1,9 +1,25 @@
 """One seed out of several numbers, for generators that must not resemble each other."""
 
+import operator
+from typing import SupportsIndex
+
 _MASK = 2**64 - 1
 
 
-def mix_seed(*parts: int) -> int:
+def as_integer(value: object) -> int | None:
+    """A whole number as a Python integer, NumPy's and 0-d integer tensors too; None for others."""
+    dtype = getattr(value, "dtype", None)
+    if isinstance(value, bool) or str(dtype) in ("torch.bool", "bool"):
+        return None
+    if not isinstance(value, SupportsIndex):
+        return None
+    try:
+        return operator.index(value)
+    except (TypeError, RuntimeError, ValueError):
+        return None
+
+
+def mix_seed(*parts: SupportsIndex) -> int:
     """A seed in [0, 2**63) that depends on every part and on their order.
 
     `mix_seed(seed, round_index)` seeds unrelated streams, which `seed + round_index` would not: run
@@ -11,10 +27,14 @@ def mix_seed(*parts: int) -> int:
     (Steele, Lea and Flood, OOPSLA 2014), so that all bits are well mixed: a CPU `torch.Generator`
     keeps only the low 32.
 
-    Any integers will do; they count modulo 2**64, so negative ones too.
+    Any integers will do, NumPy's and 0-d integer tensors too; they count modulo 2**64, so negative
+    ones too. Raises ValueError for anything else.
     """
     state = 0
-    for part in parts:
+    for given in parts:
+        part = as_integer(given)
+        if part is None:
+            raise ValueError(f"a seed or a round's index is an integer, and {given!r} was given")
         # The golden-ratio step keeps a run of zeros from staying at the finaliser's fixed point 0.
         state = (state + part + 0x9E3779B97F4A7C15) & _MASK
         state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & _MASK

@@ -242,10 +242,10 @@ BREAKS = {
         "optim",
     ),
     "epsilon inside the root": Break(
-        "rmsprop.update", "g / (v.sqrt() + eps)", "g / (v + eps).sqrt()", "optim",
+        "rmsprop.update", "g / (v.sqrt() + least)", "g / (v + least).sqrt()", "optim",
     ),
     "momentum damped": Break(
-        "sgd.update", "momentum * m + g", "momentum * m + (1 - momentum) * g", "optim",
+        "sgd.update", "decay * m + g", "decay * m + (1 - decay) * g", "optim",
     ),
     # compiled rounds
     "programs cached by shapes alone": Break(

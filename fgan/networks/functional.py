@@ -19,6 +19,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 from fgan import tree
 from fgan.networks.autocast import AutocastUnderVmap
+from fgan.networks.mismatch import first_difference, mismatch
 from fgan.types import Params
 
 
@@ -44,20 +45,29 @@ class Network(NamedTuple):
 def make_functional(module: nn.Module, autocast: torch.dtype | None = None) -> Network:
     """Turn `module` into a pure function of its parameters, buffers and training mode.
 
-    The module is not changed, and later changes of the module do not change the network. With
-    `autocast` the network computes as under `torch.autocast` with that dtype; its output has the
-    dtype of the first input.
+    The module is not changed, and later changes of the module do not change the network. A layer
+    that is in evaluation mode within a module in training mode, such as a frozen BatchNorm, stays
+    in evaluation mode. With `autocast`, `torch.bfloat16`, the network computes as under
+    `torch.autocast` with that dtype; its output has the dtype of the first input.
 
     Raises ValueError for a module that cannot be pure: with dropout or another layer that draws
-    random numbers, with a lazy layer that has no shapes yet, with the hooks of
-    `torch.nn.utils.spectral_norm` or `weight_norm`, or without trainable parameters.
+    random numbers, with a layer that writes into its parameters, with a lazy layer that has no
+    shapes yet, with the hooks of `torch.nn.utils.spectral_norm` or `weight_norm`, or without
+    trainable parameters. `apply` raises ValueError for tensors of other names or shapes than the
+    module's, which it takes in `params` or in `buffers`, and for inputs of another number.
     """
     _check_pure(module)
+    if autocast is not None and not _is_float_dtype(autocast):
+        raise ValueError(
+            f"autocast is a dtype of floating point such as torch.bfloat16, and {autocast!r} was "
+            "given"
+        )
     # Every call replaces the tensors of these copies, so the copies are on the meta device, without
     # memory. A recipe may be built within a trace, which must not record the copying.
     with _disable_current_modes():
-        copies = {training: copied(module, "meta").train(training) for training in (True, False)}
+        copies = {training: _frame(module, training) for training in (True, False)}
     name = type(module).__name__
+    shapes = {key: value.shape for key, value in _named_tensors(module)}
     fewest, most = arity(module)
 
     def apply(
@@ -69,21 +79,68 @@ def make_functional(module: nn.Module, autocast: torch.dtype | None = None) -> N
                 "With conditions in the batch, both networks take one: generator(z, condition) and "
                 "critic(x, condition). Without conditions, neither does."
             )
+        _check_tensors(name, shapes, params, buffers)
         # Layers such as BatchNorm write into their buffers in place; pass clones.
         tensors = params | {key: buffer.clone() for key, buffer in buffers.items()}
         # A first layer such as ReLU(inplace=True) writes into its input; pass a clone.
         inputs = tuple(x.clone() for x in inputs)
-        if autocast is None:
-            output = functional_call(copies[training], tensors, inputs)
-        else:
-            # With its cache, autocast would use the weights of an earlier call or trace again.
-            of_torch = torch.autocast(inputs[0].device.type, autocast, cache_enabled=False)
-            with of_torch, AutocastUnderVmap(autocast):
+        try:
+            if autocast is None:
                 output = functional_call(copies[training], tensors, inputs)
-            output = _cast(output, inputs[0].dtype)
+            else:
+                # With its cache, autocast would use the weights of an earlier call or trace again.
+                of_torch = torch.autocast(inputs[0].device.type, autocast, cache_enabled=False)
+                with of_torch, AutocastUnderVmap(autocast):
+                    output = functional_call(copies[training], tensors, inputs)
+                output = _cast(output, inputs[0].dtype)
+        except RuntimeError as error:
+            if reason := mismatch(name, tensors, inputs, str(error)):
+                raise ValueError(reason) from error
+            raise
         return output, {key: tensors[key] for key in buffers}
 
     return Network(apply, *parameters_and_buffers(module))
+
+
+def _frame(module: nn.Module, training: bool) -> nn.Module:
+    """A copy without memory, in training or evaluation mode; frozen layers keep their mode."""
+    frame = copied(module, "meta").train(training)
+    for key, layer in module.named_modules():
+        if is_frozen(module, layer):
+            frame.get_submodule(key).eval()
+    return frame
+
+
+def is_frozen(module: nn.Module, layer: nn.Module) -> bool:
+    """Whether a layer is in evaluation mode while the module around it is in training mode."""
+    return module.training and not layer.training
+
+
+def _named_tensors(module: nn.Module) -> list[tuple[str, Tensor]]:
+    return [*module.named_parameters(), *module.named_buffers()]
+
+
+def _check_tensors(
+    network: str, shapes: dict[str, torch.Size], params: Params, buffers: Params
+) -> None:
+    """Raise ValueError unless params and buffers together are the module's tensors.
+
+    Which of the two holds a tensor is free: a parameter among the buffers is frozen.
+    """
+    for name, shape in shapes.items():
+        tensor = params[name] if name in params else buffers.get(name)
+        if tensor is None or tensor.shape != shape:
+            raise ValueError(first_difference(network, name, shape, tensor))
+    if len(params) + len(buffers) != len(shapes):
+        twice = params.keys() & buffers.keys()
+        if twice:
+            raise ValueError(f"params and buffers of {network} both have {min(twice)!r}")
+        extra = (params.keys() | buffers.keys()) - shapes.keys()
+        raise ValueError(f"{network} has no tensor {min(extra)!r}, and one of that name was given")
+
+
+def _is_float_dtype(dtype: object) -> bool:
+    return isinstance(dtype, torch.dtype) and dtype.is_floating_point
 
 
 def _cast(output: Any, dtype: torch.dtype) -> Any:
@@ -110,7 +167,19 @@ def copied(module: nn.Module, device: str) -> nn.Module:
         value = parameter.detach().to(device, copy=True)
         moved[id(parameter)] = nn.Parameter(value, parameter.requires_grad)
     moved |= {id(buffer): buffer.detach().to(device, copy=True) for buffer in module.buffers()}
+    # Features and caches that an earlier forward pass has left in an attribute.
+    moved |= {id(value): value.detach().clone() for value in _attributes(module)}
     return copy.deepcopy(module, moved)
+
+
+def _attributes(module: nn.Module) -> list[Tensor]:
+    """The results of autograd that layers hold, and that `copy.deepcopy` refuses."""
+    return [
+        value
+        for layer in module.modules()
+        for value in tree.leaves(list(vars(layer).values()))
+        if isinstance(value, Tensor) and not value.is_leaf
+    ]
 
 
 def _check_pure(module: nn.Module) -> None:
@@ -129,6 +198,14 @@ def _check_draws_nothing(name: str, layer: nn.Module) -> None:
     # Attention and recurrent layers have their dropout rate as an attribute.
     rate = layer.p if isinstance(layer, _DropoutNd) else getattr(layer, "dropout", 0)
     drops = isinstance(rate, float | int) and rate > 0
+    if isinstance(layer, nn.Embedding | nn.EmbeddingBag):
+        if layer.max_norm is not None:
+            raise ValueError(
+                f"{name} has max_norm, so its forward pass writes into its weight. Leave max_norm "
+                "out, and divide by the norm in the forward pass"
+            )
+        if layer.sparse:
+            raise ValueError(f"{name} has sparse gradients, which torch.func lacks: sparse=False")
     if drops or isinstance(layer, nn.RReLU | nn.FractionalMaxPool2d | nn.FractionalMaxPool3d):
         raise ValueError(
             f"{name} draws random numbers in the forward pass, so the network is no pure function. "

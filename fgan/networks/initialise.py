@@ -42,10 +42,17 @@ def _reset(module: nn.Module, path: str, covered: bool) -> None:
         if key != "parametrizations":
             _reset(child, f"{path}.{key}" if path else key, covered or reset is not None)
     if reset is not None:
-        if parametrize.is_parametrized(module):
-            _reset_parametrized(module, reset)
-        else:
-            reset()
+        try:
+            if parametrize.is_parametrized(module):
+                _reset_parametrized(module, reset)
+            else:
+                reset()
+        except (AttributeError, RuntimeError, TypeError) as error:
+            raise ValueError(
+                f"layer {path!r} ({type(module).__name__}) cannot be re-initialised: its "
+                f"reset_parameters() raised {type(error).__name__}: {error}. Mend this method, or "
+                "call init() without a seed to start from the module's present parameters."
+            ) from error
     elif not covered and any(True for _ in module.parameters(recurse=False)):
         raise ValueError(
             f"layer {path!r} ({type(module).__name__}) cannot be re-initialised: it has "

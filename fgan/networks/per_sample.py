@@ -15,10 +15,21 @@ from torch.func import jacrev
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import parametrize
 
+from fgan.networks.functional import is_frozen
+
 
 def mixing_layers(module: nn.Module) -> list[str]:
-    """The names of the layers that are known to mix samples: those of the BatchNorm family."""
-    return [key for key, layer in module.named_modules() if isinstance(layer, _BatchNorm)]
+    """The names of the layers that are known to mix samples: those of the BatchNorm family.
+
+    Not those that are frozen, in evaluation mode within a module in training mode, and have running
+    statistics.
+    """
+    return [
+        key
+        for key, layer in module.named_modules()
+        if isinstance(layer, _BatchNorm)
+        and not (is_frozen(module, layer) and layer.running_mean is not None)
+    ]
 
 
 def is_per_sample(module: nn.Module) -> bool:
@@ -47,9 +58,17 @@ def is_per_sample(module: nn.Module) -> bool:
 
 
 _PER_SAMPLE = {
-    *(nn.Sequential, nn.Identity, nn.Linear, nn.LayerNorm, nn.GroupNorm),
-    *(nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.AvgPool2d, nn.MaxPool2d, nn.AdaptiveAvgPool2d),
-    *(nn.LeakyReLU, nn.ReLU, nn.PReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Softplus, nn.Tanh, nn.Sigmoid),
+    *(nn.Sequential, nn.Identity, nn.Linear, nn.Embedding),
+    *(nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.LocalResponseNorm),
+    *(nn.Conv1d, nn.Conv2d, nn.Conv3d),
+    *(nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d),
+    *(nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d, nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d),
+    *(nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d),
+    *(nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d),
+    *(nn.Upsample, nn.PixelShuffle, nn.PixelUnshuffle, nn.ZeroPad1d, nn.ZeroPad2d),
+    *(nn.ReflectionPad1d, nn.ReflectionPad2d, nn.ReplicationPad1d, nn.ReplicationPad2d),
+    *(nn.LeakyReLU, nn.ReLU, nn.ReLU6, nn.PReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU),
+    *(nn.Mish, nn.Hardswish, nn.Hardtanh, nn.Softplus, nn.Softsign, nn.Tanh, nn.Sigmoid),
 }
 
 

@@ -97,11 +97,19 @@ def _check_network(role: str, module: nn.Module, x: Tensor, classes: Any) -> Ten
     for conditions in _conditions(module, x, classes):
         if conditions and fits:
             break
+        before = tree.clone(network.params)
         run = _Run(network.apply, (network.params, network.buffers, x, *conditions))
         try:
             source = find_randomness(run)
         except Exception:  # these inputs do not fit this network
             continue
+        for name, value in before.items():
+            if not torch.equal(value, network.params[name]):
+                raise ValueError(
+                    f"the {role} ({type(module).__name__}) writes into its parameter {name!r} in "
+                    "the forward pass, so the state that is passed in would change. Compute a new "
+                    "tensor from the parameter, or make it a buffer."
+                )
         if source:
             when = ", when it is called with a condition" if conditions else ""
             raise ValueError(

@@ -287,7 +287,7 @@ def test_rate_is_differentiable():
         (lambda: linear(-1.0, 0.0, 5), "schedule's start.*-1"),
         (lambda: linear(1.0, -0.5, 5), "schedule's end.*-0.5"),
         (lambda: fgan.adamw(0.1, weight_decay=-1.0), "weight_decay.*-1"),
-        (lambda: clip_by_norm(fgan.sgd(0.1), 0.0), "limit is above 0, and 0.0"),
+        (lambda: clip_by_norm(fgan.sgd(0.1), 0.0), "limit is above 0 and finite, and 0.0"),
         (lambda: clip_by_norm(fgan.sgd(0.1), torch.ones(2)), r"limit is one number.*\[2\]"),
         (lambda: fgan.sgd("fast"), "learning rate is a number, a 0-d tensor or a schedule.*'fast'"),
         (lambda: fgan.sgd(True), "learning rate is a number.*True"),

@@ -1,0 +1,57 @@
+"""Scores, the critic's output: one number a sample; and checks of shapes, which read no values."""
+
+from typing import Any
+
+from torch import Tensor
+
+
+def as_scores(output: object, samples: Tensor) -> Tensor:
+    """Scores [B] from a critic that returns [B] or [B, 1]; ValueError for anything else."""
+    size = samples.shape[0]
+    if not isinstance(output, Tensor):
+        parts = f" of {len(output)}" if isinstance(output, tuple | list | dict) else ""
+        raise ValueError(
+            f"a critic gives one tensor of scores, and this one gave a {type(output).__name__}"
+            f"{parts}: fgan.objectives.adversarial takes a Head for each further output of a "
+            "critic that returns (scores, ...)"
+        )
+    if output.shape not in ((size,), (size, 1)):
+        raise ValueError(
+            f"a critic gives one score a sample, [{size}] or [{size}, 1]; "
+            f"this one gave {list(output.shape)} for samples {list(samples.shape)}"
+        )
+    return output.reshape(size)
+
+
+def check_pairs(**scores: Any) -> None:
+    """Raise ValueError unless these are tensors of one shape, so that none is broadcast."""
+    (first, a), (second, b) = scores.items()
+    for name, each in scores.items():
+        if not isinstance(each, Tensor):
+            raise ValueError(f"{name} is a tensor [B], and {describe(each)} was given")
+    if a.shape != b.shape:
+        raise ValueError(
+            f"{first} and {second} have one shape, [B], and {list(a.shape)} and {list(b.shape)} "
+            "were given"
+        )
+
+
+def check_rows(name: str, tensor: object, size: int, what: str = "samples") -> None:
+    """Raise ValueError unless a tensor has one row for each of `size` samples."""
+    if not isinstance(tensor, Tensor):
+        raise ValueError(f"{name} is a tensor [{size}, ...], and {describe(tensor)} was given")
+    if tensor.ndim == 0 or tensor.shape[0] != size:
+        raise ValueError(
+            f"{name} has one row a sample, [{size}, ...] for {size} {what}, and "
+            f"{list(tensor.shape)} was given"
+        )
+
+
+def describe(value: object) -> str:
+    """What a value is, in a few words, for a message."""
+    if isinstance(value, Tensor):
+        return f"a tensor {list(value.shape)} of {str(value.dtype).removeprefix('torch.')}"
+    if isinstance(value, tuple | list | dict):
+        return f"a {type(value).__name__} of {len(value)}"
+    text = repr(value)
+    return text if len(text) <= 60 else f"a {type(value).__name__}"
