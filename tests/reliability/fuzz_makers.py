@@ -336,7 +336,8 @@ def _wrappers() -> list[Target]:
 
 
 def _step_of(own: Any, algorithm: Any) -> Any:
-    return algorithm.step(own.state, own.batch, own.noise)[0]
+    # A copy, since an algorithm that donates overwrites it.
+    return algorithm.step(fgan.tree.clone(own.state), own.batch, own.noise)[0]
 
 
 def algorithm_functions(make: Maker) -> list[Mutation]:
