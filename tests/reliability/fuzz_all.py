@@ -54,7 +54,7 @@ def of_the_call(target: Target) -> Iterator[Mutation]:
     of_last = target.arguments[last]
     if last != name and not of_last.hints.get("unread") and not isinstance(first_value, type(target.arguments[last].value)):
         yield Mutation(last, f"{name} in its place", first_value,
-                       (*shown(first_value)[:1], type(first_value).__name__), (), REFUSED, True,
+                       shown(first_value), (), REFUSED, True,
                        of_last.names)  # fmt: skip
 
 

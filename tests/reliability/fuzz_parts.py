@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from fuzz_core import PROMOTED, Argument, Mutation, Target, same
+from fuzz_core import Argument, Mutation, Target, same
 from fuzz_games import game
 from fuzz_structures import make_argument as a
 from fuzz_structures import parameters
@@ -58,7 +58,8 @@ def _losses() -> list[Target]:
         arguments = {
             "real_scores": a(real, "scores", "real_scores", "scores", unread=not reads_real,
                              any_dtype=True),
-            "fake_scores": a(fake, "scores", "fake_scores", "scores", any_dtype=True),
+            "fake_scores": a(fake, "scores", "fake_scores", "scores", any_dtype=True,
+                             alone=not reads_real),
         }
         return Target(f"losses.{name}", getattr(losses, name), arguments,
                       lambda got: _differs(got, expected))  # fmt: skip
@@ -79,7 +80,7 @@ def scores(make: Maker) -> list[Mutation]:
         make("their mean", right.mean(), given=(r"\[\]", "0-d"),
              expected=(r"\[B\]", r"\[4\]", "one score", "same shape")),
         make("half precision, as under autocast", right.bfloat16(), given=("bfloat16",),
-             expected=("float32", "dtype"), meaning=PROMOTED, plausible=False),
+             expected=("float32", "dtype"), meaning=right, loose=True, plausible=False),
     ]  # fmt: skip
     return [*tensors(make), *wide]
 
@@ -180,6 +181,9 @@ def points(make: Maker) -> list[Mutation]:
 
     own = {"one axis less", "one axis more in front", "one axis more at the end", "wider",
            "one number wide", "transposed", "no rows"}  # fmt: skip
+    # Neither can fgan know which dtypes and devices a user's function takes.
+    own |= {"float64", "float16", "on meta", "complex", "sparse"}
+    own |= set() if make.hints.get("differentiated") else {"integers", "uint8", "booleans"}
     return [m for m in tensors(make) if m.label not in own]
 
 
@@ -206,7 +210,8 @@ def _penalties() -> list[Target]:
         for conditions in ((), (HOT,)):
             arguments = {
                 "critic": a(linear_critic, "critic", "critic"),
-                "x": _samples(X, r"\bx\b", "samples", fixed_rows=bool(conditions)),
+                "x": _samples(X, r"\bx\b", "samples", fixed_rows=bool(conditions),
+                              differentiated=True),
                 **more,
             }
             if conditions:
@@ -217,7 +222,8 @@ def _penalties() -> list[Target]:
     expected = W.reshape(2, 3).expand(P, 2, 3)
     found.append(Target(
         "penalties.input_gradients", penalties.input_gradients,
-        {"critic": a(linear_critic, "critic", "critic"), "x": _samples(X, r"\bx\b", "samples")},
+        {"critic": a(linear_critic, "critic", "critic"),
+         "x": _samples(X, r"\bx\b", "samples", differentiated=True)},
         partial(_is_close, expected=expected),
     ))  # fmt: skip
     return found
@@ -240,6 +246,9 @@ def _points() -> list[Target]:
         for other in unread.get(name, ()):
             old = inputs[other]
             arguments[other] = a(old.value, "tensor", *old.names, any_dtype=True, unread=True)
+        if name in unread and len(unread[name]) == 2:
+            arguments[name] = a(inputs[name].value, "tensor", *inputs[name].names, any_dtype=True,
+                                alone=True)  # fmt: skip
         expected = (where, at[0][:, None])
         found.append(Target(
             f"penalties.SAMPLE_AT[{name}]", function, arguments,

@@ -55,19 +55,19 @@ def _state(own: Game, *reads: str) -> Argument:
 
 def _condition(own: Game, value: Tensor | None, lead: int = 1, updates: int | None = None,
                ) -> Argument:  # fmt: skip
-    names = ("condition", "label")
+    names = ("condition", "label", r"\binputs?\b")
     if own.classes is None:
-        return a(None, "no labels", *names, "inputs?", size=SIZE, updates=updates)
+        return a(None, "no labels", *names, size=SIZE, updates=updates)
     return a(value, "labels", *names, classes=CLASSES, strict=own.strict, lead=lead)
 
 
 def _latent(own: Game, value: Tensor, *names: str, **hints: Any) -> Argument:
     hints.setdefault("lead", 1)
-    return a(value, "tensor", "latent", *names, **hints)
+    return a(value, "tensor", "latent", r"\binputs?\b", *names, **hints)
 
 
 def _real(own: Game, value: Tensor, **hints: Any) -> Argument:
-    return a(value, "tensor", r"\breal\b", "data", **hints)
+    return a(value, "tensor", r"\breal\b", "data", r"\binputs?\b", **hints)
 
 
 # --- the functions --------------------------------------------------------------------------------
@@ -122,7 +122,8 @@ def _generate(own: Game, of: str) -> Target:
     ema = "ema_decay" in own.options
     arguments = {
         "state": _state(own, *(["ema"] if ema else ["generator"])),
-        "latent": _latent(own, own.shared_latent, fixed_rows=own.classes is not None),
+        "latent": _latent(own, own.shared_latent, fixed_rows=own.classes is not None,
+                          any_rows=own.classes is None),
         "condition": _condition(own, condition),
     }
     return Target(f"{of}generate", own.algorithm.generate, arguments, check)
@@ -139,7 +140,8 @@ def _score(own: Game, of: str) -> Target:
 
     arguments = {
         "state": _state(own, "critic"),
-        "samples": a(own.real[0], "tensor", "samples", fixed_rows=own.classes is not None),
+        "samples": a(own.real[0], "tensor", "samples", r"\binputs?\b", any_rows=own.classes is None,
+                     fixed_rows=own.classes is not None),
         "condition": _condition(own, condition),
     }
     return Target(f"{of}score", own.algorithm.score, arguments, check)
@@ -158,7 +160,7 @@ def _fakes(own: Game, of: str) -> Target:
     arguments = {
         "state": _state(own, "generator"),
         "latent": _latent(own, latent, fixed_rows=own.classes is not None or own.members,
-                          lead=2 if own.members else 1),
+                          lead=2 if own.members else 1, any_rows=own.classes is None),
         "condition": _condition(own, condition),
     }  # fmt: skip
     return Target(f"{of}fakes", own.algorithm.fakes, arguments, check)
@@ -215,7 +217,7 @@ def _critic_update_with_fakes(own: Game, of: str) -> Target:
     if own.members:
         fake, lead = torch.stack([fake, fake + 1]), 2
     inputs["latent"] = a(None, "nothing", "latent")
-    inputs["fake"] = a(fake, "tensor", r"\bfakes?\b", "generator makes", lead=lead)
+    inputs["fake"] = a(fake, "tensor", r"\bfakes?\b", "generator makes", r"\binputs?\b", lead=lead)
     inputs["state"] = _state(own, "critic", "critic_opt")
     return Target(
         f"{of}critic_update with fakes", own.algorithm.critic_update, inputs, lambda r: None,
@@ -302,7 +304,7 @@ def _twin_differs(player: Any, module: nn.Module) -> str | None:
 
 def seed_lists(make: Maker) -> list[Mutation]:
     """Of one seed for each member of a population."""
-    known = ("sequence", "one a member", "members", "whole number", "integer")
+    known = ("sequence", "one a member", "members", "whole number", "integer", "at least one")
     right = list(make.right)
     return [
         make("one seed", 3, expected=known),
@@ -316,7 +318,7 @@ def seed_lists(make: Maker) -> list[Mutation]:
              meaning=right),
         make("a range", range(3, 5), expected=known, meaning=right),
         make("a set", set(right), given=(r"\{3, 4\}", "set"), expected=known),
-        make("nested", [right], given=(r"\[3, 4\]", "list"), expected=known),
+        make("nested", [right], given=(r"\[3, 4\]", "list", "1 were"), expected=known),
         make("text in a list", ["3", "4"], given=("'3'", "str"), expected=known),
         make("None in a list", [None, 4], given=("None",), expected=known),
         make("NumPy's integers", list(torch.tensor(right).numpy()), expected=known,

@@ -28,12 +28,14 @@ def any_params(make: Maker) -> Iterator[Mutation]:
     """Of a dict of parameters with any names and shapes."""
     others = (r"parameter", r"name", r"dict", r"tree", r"keys")
     for label, value in (
-        ("None", None), ("an empty dict", {}), ("a module", nn.Linear(2, 2)),
+        ("None", None), ("a module", nn.Linear(2, 2)),
+        *((("an empty dict", {}),) if make.argument.kind == "params" else ()),
         ("a list of tensors", list(make.right.values())), ("a tensor", torch.zeros(3)),
         ("a generator of parameters", nn.Linear(2, 2).parameters()),
     ):  # fmt: skip
         names = (*make.argument.names, *map(re.escape, make.right))
-        given = (type(value).__name__, r"\{\}", "empty", r"\bno\b", "missing", "lack", "without")
+        given = (type(value).__name__, r"\{\}", "empty", r"\bno\b", "missing", "lack", "without",
+                 "neither")  # fmt: skip
         yield Mutation(make.name, label, value, given, (*others, *names), names=names)
 
 
@@ -47,7 +49,7 @@ def parameters(
     key = next(iter(right))
     last = list(right)[-1]
     x, quoted, quoted_last = right[key], re.escape(key), re.escape(last)
-    names = (quoted, quoted_last)
+    names = (quoted, quoted_last, "extra_", "parameters of")
 
     def of(label: str, change: dict[str, Any], given: tuple[str, ...], expected: tuple[str, ...],
            plausible: bool = True) -> Mutation:  # fmt: skip
@@ -55,7 +57,8 @@ def parameters(
                         plausible, names)  # fmt: skip
 
     without = {k: v for k, v in right.items() if k != last}
-    lacking = ("lack", "missing", "misses", "absent", r"has no", "without", "differ")
+    lacking = ("lack", "missing", "misses", "absent", r"ha(s|ve) no", "without", "differ",
+               r"neither .* do\b", "do not")  # fmt: skip
     also = (quoted_last, "expect", "module", "network", "should", *lacking)
     yield of("a parameter missing", without, lacking, also)
     typo = {(k if k != key else f"{k}_"): v for k, v in right.items()}

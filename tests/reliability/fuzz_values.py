@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from fuzz_core import NAN, PROMOTED, REFUSED, Argument, Mutation
+from fuzz_core import NAN, REFUSED, Argument, Mutation
 from torch import Tensor, nn
 
 TENSOR = (r"tensor", r"\[B\b", r"\[n_critic", r"\[P\b")
@@ -15,16 +15,15 @@ TENSOR = (r"tensor", r"\[B\b", r"\[n_critic", r"\[P\b")
 
 def shape_of(tensor: Tensor) -> tuple[str, ...]:
     """How messages show a shape: the whole of it, or what stands behind the batch axis."""
-    shapes = [list(tensor.shape), list(tensor.shape[1:]), list(tensor.shape[:2])]
+    shapes = [list(tensor.shape[i:]) for i in range(max(tensor.ndim, 1))] + [list(tensor.shape[:2])]
     shown = [re.escape(str(shape)) for shape in shapes if shape or not tensor.ndim]
     return (*shown, re.escape(str(tuple(tensor.shape))), re.escape(f"{tensor.dtype}"[6:] + " ["))
 
 
 def shown(value: Any) -> tuple[str, ...]:
     """How messages show any other value: by its repr, itself, or the name of its type."""
-    kind = type(value)
-    texts = {repr(value)[:40], str(value)[:40], kind.__name__, getattr(value, "__name__", "")}
-    return tuple(re.escape(text) for text in texts if text)
+    texts = [repr(value)[:40], str(value)[:40], getattr(value, "__name__", "")]
+    return tuple(re.escape(text) for text in [*texts, type(value).__name__] if text)
 
 
 MATES = ("label", "condition", "latent", "sample", r"\breal\b", "fake", r"\bmix\b", "score")
@@ -65,22 +64,25 @@ def tensors(make: Maker) -> Iterator[Mutation]:
     lead, dtype = hints.get("lead", 1), str(x.dtype)[6:]
     shape, named = _shape_expected(x), (dtype, r"dtype")
     # What computes in any dtype may take others: the values count.
-    promoted = PROMOTED if hints.get("any_dtype") or dtype == "float64" else REFUSED
+    any_dtype = hints.get("any_dtype", False)
+    plain = x if any_dtype or dtype == "float64" else REFUSED
     other = torch.float32 if dtype == "float64" else torch.float64
-    yield make(str(other)[6:], x.to(other), given=(str(other)[6:],), expected=named,
-               meaning=promoted)  # fmt: skip
-    yield make("float16", x.half(), given=("float16",), expected=named, meaning=promoted)
-    for label, kind in (("integers", torch.int64), ("uint8", torch.uint8)):
-        whole = x.abs().clamp(max=9).to(kind)
-        yield make(label, whole, given=(str(kind)[6:],), expected=(*named, "floating", "normalise"),
-                   meaning=whole.to(x.dtype) if hints.get("any_dtype") else REFUSED)  # fmt: skip
-    yield make("booleans", x > 0, given=("bool",), expected=(*named, "floating"), plausible=False,
-               meaning=(x > 0).to(x.dtype) if hints.get("any_dtype") else REFUSED)  # fmt: skip
-    yield make("complex", x.to(torch.complex64), given=("complex64",), expected=(*named, "float"),
-               plausible=False)  # fmt: skip
+    for some in (other, torch.float16):
+        yield make(str(some)[6:], x.to(some), given=(str(some)[6:],), expected=named,
+                   meaning=plain, loose=True)  # fmt: skip
+    whole = x.abs().clamp(max=9)
+    rows = [("integers", whole.to(torch.int64)), ("uint8", whole.to(torch.uint8)),
+            ("booleans", x > 0), ("complex", x.to(torch.complex64))]  # fmt: skip
+    for label, changed in rows:
+        is_real = any_dtype and not changed.is_complex()
+        yield make(label, changed, given=(str(changed.dtype)[6:],), loose=True,
+                   expected=(*named, "floating", "normalise"), plausible=label in ("integers",
+                   "uint8"), meaning=changed.to(x.dtype) if is_real else REFUSED)  # fmt: skip
     if lead:
-        yield make("one axis less", x[0], given=shape_of(x[0]), expected=shape)
-    yield make("one axis more in front", x[None], given=shape_of(x[None]), expected=shape)
+        given = rows_of(x[0], 0) if x.ndim > 1 else shape_of(x[0])
+        yield make("one axis less", x[0], given=given, expected=shape, names=MATES)
+    yield make("one axis more in front", x[None], given=rows_of(x[None], 0), expected=shape,
+               names=MATES)  # fmt: skip
     yield make("one axis more at the end", x[..., None], given=shape_of(x[..., None]),
                expected=shape)  # fmt: skip
     if x.ndim > lead:
@@ -89,8 +91,8 @@ def tensors(make: Maker) -> Iterator[Mutation]:
                    meaning=hints.get("any_shape", REFUSED))  # fmt: skip
         narrow = x[..., :1]
         yield make("one number wide", narrow, given=shape_of(narrow), expected=shape)
-        yield make("transposed", x.mT if x.ndim > 1 else x, given=shape_of(x.mT), expected=shape,
-                   plausible=x.ndim == 2)  # fmt: skip
+        yield make("transposed", x.mT, given=rows_of(x.mT, 0), expected=shape,
+                   plausible=x.ndim == 2, names=MATES)  # fmt: skip
     if hints.get("fixed_rows", True) and x.ndim:
         axis = max(lead - 1, 0)
         for label, some in (
@@ -102,24 +104,26 @@ def tensors(make: Maker) -> Iterator[Mutation]:
     empty = x.narrow(max(lead - 1, 0), 0, 0) if x.ndim else x[None][:0]
     yield make("no rows", empty, given=(*shape_of(empty), r"\b0\b", r"\bno\b", "empty"),
                expected=shape, plausible=False,
-               meaning=hints.get("any_rows", REFUSED) if x.ndim else REFUSED)  # fmt: skip
+               meaning=empty if hints.get("any_rows") else REFUSED, names=MATES)  # fmt: skip
     yield from _not_tensors(make, x)
     yield from _plain_forms(make, x)
 
 
 def _not_tensors(make: Maker, x: Tensor) -> Iterator[Mutation]:
     optional = make.hints.get("none", REFUSED)
-    yield make("None", None, given=("None",), expected=TENSOR, meaning=optional)
+    yield make("None", None, given=("None", r"\bgive real", "needs latents"),
+               expected=(*TENSOR, "real samples", "latents"), meaning=optional)  # fmt: skip
     yield make("a tuple, as a loader gives", (x, x), given=("tuple",), expected=TENSOR)
     yield make("a list of numbers", x.tolist(), given=("list",), expected=TENSOR, meaning=x)
-    yield make("an array", x.detach().numpy(), given=("ndarray", "numpy"), expected=TENSOR,
+    yield make("an array", x.detach().numpy(), given=("ndarray", "numpy", r"\barray\("), expected=TENSOR,
                meaning=x)  # fmt: skip
     yield make("a number", 0.5, given=(r"0\.5", "float"), expected=TENSOR, plausible=False)
     yield make("text", "samples", given=("'samples'", r"\bstr\b"), expected=TENSOR,
                plausible=False)  # fmt: skip
     yield make("a dict", {"x": x}, given=("dict",), expected=TENSOR)
     yield make("a module", nn.Linear(1, 1), given=("Linear",), expected=TENSOR, plausible=False)
-    yield make("on meta", x.to("meta"), given=("meta",), expected=("cpu", "device"))
+    if not make.hints.get("alone"):
+        yield make("on meta", x.to("meta"), given=("meta",), expected=("cpu", "device"))
     sparse = x.detach().to_sparse() if x.ndim else x
     yield make("sparse", sparse, given=("sparse", "layout"), expected=("strided", "dense"),
                meaning=x, plausible=False)  # fmt: skip
@@ -152,10 +156,13 @@ def labels(make: Maker) -> Iterator[Mutation]:
         yield make("without the axis of updates", y[0], given=shape_of(y[0]), expected=shape)
     integers = (r"integer", r"int64", r"\[0, ", r"classes")
     if strict:
-        yield make("a column [B, 1]", y[..., None], given=shape_of(y[..., None]), expected=shape)
+        # Real and fake samples, or the parts of a batch, may be scored together.
+        column = (*shape_of(y[..., None]), r"\[\d+, 1\]")
+        yield make("a column [B, 1]", y[..., None], given=column, expected=shape)
         hot = nn.functional.one_hot(y, classes)
-        yield make("one-hot integers", hot, given=shape_of(hot), expected=shape)
-        yield make("one-hot floats", hot.float(), given=(*shape_of(hot), "float32"),
+        wide = (*shape_of(hot), rf"\[\d+, {classes}\]")
+        yield make("one-hot integers", hot, given=wide, expected=shape)
+        yield make("one-hot floats", hot.float(), given=(*wide, "float32"),
                    expected=(*shape, *integers))  # fmt: skip
         yield make("floats", y.float(), given=("float32",), expected=integers)
         yield make("booleans", y > 0, given=("bool",), expected=integers)
@@ -169,7 +176,7 @@ def labels(make: Maker) -> Iterator[Mutation]:
     yield make("a tuple of conditions", (y, y), given=("tuple",), expected=TENSOR)
     yield make("a dict of conditions", {"y": y}, given=("dict",), expected=TENSOR)
     yield make("a list of labels", y.tolist(), given=("list",), expected=TENSOR, meaning=y)
-    yield make("an array of labels", y.numpy(), given=("ndarray", "numpy"), expected=TENSOR,
+    yield make("an array of labels", y.numpy(), given=("ndarray", "numpy", r"\barray\("), expected=TENSOR,
                meaning=y)  # fmt: skip
     yield make("no labels", None, given=("None", "no condition", "without", "and needs", "1 were",
                                          "has none", "1 was"),
