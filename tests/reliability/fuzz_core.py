@@ -77,10 +77,10 @@ class Mutation:
     """A plain value with which the call must have the same result; REFUSED where there is none."""
     plausible: bool = True
     """Whether people make this mistake; the others are for robustness."""
-    loose: bool = False
-    """Whether the result may be of another dtype, and equal to two digits only."""
     names: tuple[str, ...] = ()
     """Where the message may call the argument by other names than the argument's own."""
+    loose: bool = False
+    """Whether the result may be of another dtype, and equal to two digits only."""
 
 
 @dataclass

@@ -437,11 +437,27 @@ def _models() -> list[Target]:
         ))  # fmt: skip
     y = torch.tensor([0, 2, 1])
     found.append(Target("models.one_hot", fgan.models.one_hot, {
-        "labels": a(y, "labels", "label", classes=3), "num_classes": a(3, "count", "num_classes",
+        "labels": a(y, "any_labels", "label", classes=3), "num_classes": a(3, "count", "num_classes",
                                                                         "classes"),
-        "dtype": a(torch.float32, "dtype", "dtype"),
+        "dtype": a(torch.float32, "any_dtype", "dtype"),
     }, lambda got: None if same(got, torch.eye(3)[y]) else "another value"))  # fmt: skip
     return found
+
+
+def any_labels(make: Maker) -> list[Mutation]:
+    """Of integers of any shape."""
+    from fuzz_values import labels
+
+    shapes = {"one label for the batch", "a 0-d label", "a label less", "twice as many labels",
+              "a column [B, 1]", "one-hot integers", "labels on meta"}  # fmt: skip
+    return [m for m in labels(make) if m.label not in shapes]
+
+
+def any_dtypes(make: Maker) -> list[Mutation]:
+    """Of any dtype of torch."""
+    from fuzz_structures import dtypes
+
+    return [m for m in dtypes(make) if not isinstance(m.value, torch.dtype)]
 
 
 def _forked(make: Callable[..., Any]) -> Callable[..., Any]:
@@ -648,7 +664,7 @@ def outs(make: Maker) -> list[Mutation]:
 
 
 MUTATIONS = {
-    "autocast": autocasts, "input": inputs, "algorithm_function": algorithm_functions,
+    "any_labels": any_labels, "any_dtype": any_dtypes, "autocast": autocasts, "input": inputs, "algorithm_function": algorithm_functions,
     "values": values, "passes": passes, "pixels": pixels, "floats": floats,
     "set_labels": set_labels, "class_names": class_names, "data": data, "out": outs,
 }  # fmt: skip

@@ -339,7 +339,7 @@ def extras(make: Maker) -> list[Mutation]:
     parts = [
         Mutation(make.name, f"{key}: {m.label}", {**right, key: m.value}, m.given, m.expected,
                  m.meaning if m.meaning is REFUSED else {**right, key: m.meaning}, m.plausible,
-                 (*m.names, key, "extra"))
+                 (*m.names, key, "extra"), m.loose)
         for m in tensors(Maker(make.name, a(x, "tensor", "extra", key)))
     ]  # fmt: skip
     return [

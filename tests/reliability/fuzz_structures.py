@@ -53,6 +53,7 @@ def parameters(
 
     def of(label: str, change: dict[str, Any], given: tuple[str, ...], expected: tuple[str, ...],
            plausible: bool = True) -> Mutation:  # fmt: skip
+        expected += ("begins with the members",)
         return Mutation(make.name, f"{where}{label}", put(change), given, expected, meaning,
                         plausible, names)  # fmt: skip
 
@@ -83,7 +84,8 @@ def parameters(
         integers = {**right, key: x.to(torch.int64)}
         yield of("integers", integers, ("int64",), (str(x.dtype)[6:],), False)
     yield of("a parameter on meta", {**right, key: x.to("meta")}, ("meta",), ("cpu", "device"))
-    yield of("None for a parameter", {**right, key: None}, ("None",), ("tensor", *shape_of(x)))
+    yield of("None for a parameter", {**right, key: None}, ("None", "neither"),
+             ("tensor", "module", "network", *shape_of(x)))  # fmt: skip
     yield of("an array for a parameter", {**right, key: x.detach().numpy()},
              ("array", "numpy"), ("tensor", *shape_of(x)))  # fmt: skip
     yield of("a number for a parameter", {**right, key: 0.5}, (r"0\.5", "float"),
@@ -214,7 +216,7 @@ def batches(make: Maker) -> Iterator[Mutation]:
         for m in hints["mutations"](part, argument):
             plain = m.meaning if m.meaning is REFUSED else batch._replace(**{part: m.meaning})
             yield Mutation(make.name, f"{part}: {m.label}", batch._replace(**{part: m.value}),
-                           m.given, m.expected, plain, m.plausible, m.names)  # fmt: skip
+                           m.given, m.expected, plain, m.plausible, m.names, m.loose)  # fmt: skip
     is_batch = ("Batch", *TENSOR)
     names = ("batch",)
     for label, value, given, meaning in (
@@ -241,7 +243,7 @@ def noises(make: Maker) -> Iterator[Mutation]:
         for m in hints["mutations"](part, hints[part]):
             plain = m.meaning if m.meaning is REFUSED else noise._replace(**{part: m.meaning})
             yield Mutation(make.name, f"{part}: {m.label}", noise._replace(**{part: m.value}),
-                           m.given, m.expected, plain, m.plausible, m.names)  # fmt: skip
+                           m.given, m.expected, plain, m.plausible, m.names, m.loose)  # fmt: skip
     is_noise = ("Noise", "noise")
     for label, value, given in (
         ("None", None, ("None",)),
@@ -288,7 +290,7 @@ def optimizers(make: Maker) -> Iterator[Mutation]:
 
 def algorithms(make: Maker) -> Iterator[Mutation]:
     """Of an algorithm."""
-    kind = ("algorithm", "Algorithm")
+    kind = ("algorithm", "Algorithm", "needs their values")
     for label, value, given in (
         ("None", None, ("None",)),
         ("the recipe", fgan.gan, ("function", "gan")),

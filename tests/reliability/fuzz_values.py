@@ -9,7 +9,7 @@ import torch
 from fuzz_core import NAN, REFUSED, Argument, Mutation
 from torch import Tensor, nn
 
-TENSOR = (r"tensor", r"\[B\b", r"\[n_critic", r"\[P\b")
+TENSOR = (r"tensor", r"\[B\b", r"\[n_critic", r"\[P\b", r"number a sample")
 """How messages say that a tensor is expected."""
 
 
