@@ -153,7 +153,9 @@ class _Members:
         lead = check_state(self._axes, self._values, state)
         for leaf in tree.leaves(state):
             if not isinstance(leaf, Tensor) or tuple(leaf.shape[: len(lead)]) != lead:
-                name = next(name for name, other in tree.named_leaves(state).items() if other is leaf)
+                name = next(
+                    name for name, other in tree.named_leaves(state).items() if other is leaf
+                )
                 raise ValueError(
                     f"each tensor of a population's state begins with the members, {list(lead)}, "
                     f"and state{name} is {describe(leaf)}"

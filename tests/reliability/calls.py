@@ -22,7 +22,17 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 import torch
 from fuzz_all import mutations, targets
-from fuzz_core import KINDS, OBSCURE, SILENT, Mutation, Outcome, Target, first_line, outcome_of, told
+from fuzz_core import (
+    KINDS,
+    OBSCURE,
+    SILENT,
+    Mutation,
+    Outcome,
+    Target,
+    first_line,
+    outcome_of,
+    told,
+)
 
 NAME = "fuzzed calls"
 COUNT = 3200

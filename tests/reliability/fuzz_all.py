@@ -52,7 +52,11 @@ def of_the_call(target: Target) -> Iterator[Mutation]:
     last = list(target.arguments)[-1]
     first_value = argument.value
     of_last = target.arguments[last]
-    if last != name and not of_last.hints.get("unread") and not isinstance(first_value, type(target.arguments[last].value)):
+    if (
+        last != name
+        and not of_last.hints.get("unread")
+        and not isinstance(first_value, type(target.arguments[last].value))
+    ):
         yield Mutation(last, f"{name} in its place", first_value,
                        shown(first_value), (), REFUSED, True,
                        of_last.names)  # fmt: skip

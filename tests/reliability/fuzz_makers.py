@@ -566,8 +566,12 @@ def floats(make: Maker) -> list[Mutation]:
             make("none", right[:0], given=(r"\b0\b", r"\[0"), expected=fits),
             make("fewer than labels", right[:5], given=(r"\b5\b",), expected=fits),
             make("0-d", right[0, 0], given=(r"\[\]", r"\(\)"), expected=fits),
-            make("with a NaN", torch.full_like(right, float("nan")), given=("nan",),
-                 expected=("finite", "number")),
+            make(
+                "with a NaN",
+                torch.full_like(right, float("nan")),
+                given=("nan",),
+                expected=("finite", "number"),
+            ),
         ]
     return found
 

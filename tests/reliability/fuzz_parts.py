@@ -56,10 +56,12 @@ def _losses() -> list[Target]:
         expected = torch.from_numpy(form(real.double().numpy(), fake.double().numpy())).float()
         reads_real = "generator" not in name or "relativistic" in name
         arguments = {
-            "real_scores": a(real, "scores", "real_scores", "scores", unread=not reads_real,
-                             any_dtype=True),
-            "fake_scores": a(fake, "scores", "fake_scores", "scores", any_dtype=True,
-                             alone=not reads_real),
+            "real_scores": a(
+                real, "scores", "real_scores", "scores", unread=not reads_real, any_dtype=True
+            ),
+            "fake_scores": a(
+                fake, "scores", "fake_scores", "scores", any_dtype=True, alone=not reads_real
+            ),
         }
         return Target(f"losses.{name}", getattr(losses, name), arguments,
                       lambda got: _differs(got, expected))  # fmt: skip
@@ -210,8 +212,9 @@ def _penalties() -> list[Target]:
         for conditions in ((), (HOT,)):
             arguments = {
                 "critic": a(linear_critic, "critic", "critic"),
-                "x": _samples(X, r"\bx\b", "samples", fixed_rows=bool(conditions),
-                              differentiated=True),
+                "x": _samples(
+                    X, r"\bx\b", "samples", fixed_rows=bool(conditions), differentiated=True
+                ),
                 **more,
             }
             if conditions:
@@ -386,7 +389,11 @@ def opt_states(make: Maker) -> list[Mutation]:
         ("a plain tuple", tuple(right)), ("a dict of its fields", right._asdict()),
         ("a GANState", game("gan").state), ("torch's", {"state": {}, "param_groups": []}),
     ):  # fmt: skip
-        if type(value) is type(right) and (value[1] == {}) == (right[1] == {}) and "of" not in label:
+        if (
+            type(value) is type(right)
+            and (value[1] == {}) == (right[1] == {})
+            and "of" not in label
+        ):
             continue
         found.append(Mutation(make.name, label, value, given, expected, REFUSED, True, names))
     for field, moments in right._asdict().items():

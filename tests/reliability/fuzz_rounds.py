@@ -122,8 +122,9 @@ def _generate(own: Game, of: str) -> Target:
     ema = "ema_decay" in own.options
     arguments = {
         "state": _state(own, *(["ema"] if ema else ["generator"])),
-        "latent": _latent(own, own.shared_latent, fixed_rows=own.classes is not None,
-                          any_rows=own.classes is None),
+        "latent": _latent(
+            own, own.shared_latent, fixed_rows=own.classes is not None, any_rows=own.classes is None
+        ),
         "condition": _condition(own, condition),
     }
     return Target(f"{of}generate", own.algorithm.generate, arguments, check)
@@ -140,8 +141,14 @@ def _score(own: Game, of: str) -> Target:
 
     arguments = {
         "state": _state(own, "critic"),
-        "samples": a(own.real[0], "tensor", "samples", r"\binputs?\b", any_rows=own.classes is None,
-                     fixed_rows=own.classes is not None),
+        "samples": a(
+            own.real[0],
+            "tensor",
+            "samples",
+            r"\binputs?\b",
+            any_rows=own.classes is None,
+            fixed_rows=own.classes is not None,
+        ),
         "condition": _condition(own, condition),
     }
     return Target(f"{of}score", own.algorithm.score, arguments, check)
@@ -190,9 +197,7 @@ def _critic_update(own: Game, of: str) -> Target:
         if own.spec is None or own.members or own.name == "accumulated":
             return None
         twin = own.twin()
-        twin.update_critic(
-            own.real[0], own.label(0), own.noise.critic_latent[0], own.noise.mix[0]
-        )
+        twin.update_critic(own.real[0], own.label(0), own.noise.critic_latent[0], own.noise.mix[0])
         return _twin_differs(result[0], twin.critic)
 
     return Target(f"{of}critic_update", own.algorithm.critic_update, _update_inputs(own), check,
@@ -220,7 +225,10 @@ def _critic_update_with_fakes(own: Game, of: str) -> Target:
     inputs["fake"] = a(fake, "tensor", r"\bfakes?\b", "generator makes", r"\binputs?\b", lead=lead)
     inputs["state"] = _state(own, "critic", "critic_opt")
     return Target(
-        f"{of}critic_update with fakes", own.algorithm.critic_update, inputs, lambda r: None,
+        f"{of}critic_update with fakes",
+        own.algorithm.critic_update,
+        inputs,
+        lambda r: None,
         digest=_of_critic,
     )
 

@@ -35,7 +35,7 @@ def any_params(make: Maker) -> Iterator[Mutation]:
     ):  # fmt: skip
         names = (*make.argument.names, *map(re.escape, make.right))
         given = (type(value).__name__, r"\{\}", "empty", r"\bno\b", "missing", "lack", "without",
-                 "neither")  # fmt: skip
+                 "neither", "do not")  # fmt: skip
         yield Mutation(make.name, label, value, given, (*others, *names), names=names)
 
 
@@ -141,7 +141,7 @@ def _opt_states(make: Maker, part: str, reads: bool) -> Iterator[Mutation]:
                        given, expected, meaning, True, names)  # fmt: skip
     for label, other in (("no optimiser's state", {}), ("None for it", None),
                          ("torch's state_dict", {"state": {}, "param_groups": []})):  # fmt: skip
-        given = (type(other).__name__, r"\{\}", "empty", "lack", "missing", "without")
+        given = (type(other).__name__, "None", r"\{\}", "empty", "lack", "missing", "without")
         yield Mutation(make.name, f"{part}: {label}", _put(state, part, "opt_state", other),
                        given, expected, meaning, True, names)  # fmt: skip
     named = player.opt_state._asdict()

@@ -146,12 +146,16 @@ def labels(make: Maker) -> Iterator[Mutation]:
     lead, strict = make.hints.get("lead", 1), make.hints.get("strict", True)
     shape = (*_shape_expected(y), r"label")
     one = y.narrow(lead - 1, 0, 1)
-    yield make("one label for the batch", one, given=rows_of(one, lead - 1), expected=shape, names=MATES)
+    yield make(
+        "one label for the batch", one, given=rows_of(one, lead - 1), expected=shape, names=MATES
+    )
     yield make("a 0-d label", y.flatten()[0], given=(r"\[\]", r"\(\)", "0-d"), expected=shape)
     less = y.narrow(lead - 1, 0, y.shape[lead - 1] - 1)
     yield make("a label less", less, given=rows_of(less, lead - 1), expected=shape, names=MATES)
     twice = torch.cat([y, y], dim=lead - 1)
-    yield make("twice as many labels", twice, given=rows_of(twice, lead - 1), expected=shape, names=MATES)
+    yield make(
+        "twice as many labels", twice, given=rows_of(twice, lead - 1), expected=shape, names=MATES
+    )
     if lead > 1:
         yield make("without the axis of updates", y[0], given=shape_of(y[0]), expected=shape)
     integers = (r"integer", r"int64", r"\[0, ", r"classes")

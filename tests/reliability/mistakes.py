@@ -66,7 +66,9 @@ def run(count: int = COUNT) -> list[tuple[str, int, int, str]]:
     good = sum(outcome.kind == NAMED for _, outcome in found)
     silent = sum(outcome.kind == SILENT for _, outcome in found)
     poor = 100 * (1 - good / max(len(found), 1))
-    return [("mistakes with a good message", good, len(found), f"{poor:.1f} % poor, {silent} silent")]
+    return [
+        ("mistakes with a good message", good, len(found), f"{poor:.1f} % poor, {silent} silent")
+    ]
 
 
 def main() -> None:
