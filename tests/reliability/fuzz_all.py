@@ -4,33 +4,40 @@ import inspect
 from collections.abc import Iterator
 from functools import cache
 
-import fuzz_makers
-import fuzz_parts
-import fuzz_rounds
+import fuzz_data
+import fuzz_losses
+import fuzz_optim
+import fuzz_recipes
+import fuzz_wrappers
 from fuzz_core import ABSENT, REFUSED, Mutation, Target
 from fuzz_games import GAMES
-from fuzz_structures import (
-    algorithms,
-    any_params,
-    functions,
-    modules,
-    optimizers,
-    params,
-)
-from fuzz_values import Maker, shapes, shown
+from fuzz_inputs import extras, nothing, seed_lists
+from fuzz_objects import algorithms, devices, dtypes, functions, modules, optimizers
+from fuzz_rounds import rounds_of
+from fuzz_states import any_params, batches, noises, params, states
+from fuzz_tensors import Maker, labels, no_labels, shown, tensors
+from fuzz_values import booleans, choices, counts, scalars, seeds, shapes
 
 MUTATIONS = {
-    **fuzz_rounds.MUTATIONS, **fuzz_parts.MUTATIONS, **fuzz_makers.MUTATIONS,
-    "module": modules, "optimizer": optimizers, "algorithm": algorithms, "function": functions,
-    "params": params, "any_params": any_params, "shape": shapes,
+    "tensor": tensors, "labels": labels, "no labels": no_labels, "scalar": scalars,
+    "count": counts, "seed": seeds, "seeds": seed_lists, "boolean": booleans, "choice": choices,
+    "dtype": dtypes, "device": devices, "state": states, "batch": batches, "noise": noises,
+    "nothing": nothing, "extra": extras, "module": modules, "optimizer": optimizers,
+    "algorithm": algorithms, "function": functions, "params": params, "any_params": any_params,
+    "shape": shapes, **fuzz_data.MUTATIONS, **fuzz_losses.MUTATIONS, **fuzz_optim.MUTATIONS,
+    **fuzz_recipes.MUTATIONS, **fuzz_wrappers.MUTATIONS,
 }  # fmt: skip
+"""The mutations of each kind of argument."""
 
 
 @cache
 def targets() -> list[Target]:
     """All targets."""
-    rounds = [target for name in GAMES for target in fuzz_rounds.rounds_of(name)]
-    return [*rounds, *fuzz_parts.parts(), *fuzz_makers.makers()]
+    rounds = [target for name in GAMES for target in rounds_of(name)]
+    return [
+        *rounds, *fuzz_losses.losses_and_measures(), *fuzz_optim.optimizers_and_schedules(),
+        *fuzz_recipes.recipes(), *fuzz_wrappers.wrappers(), *fuzz_data.data_and_train(),
+    ]  # fmt: skip
 
 
 def mutations(target: Target) -> Iterator[Mutation]:

@@ -161,30 +161,49 @@ def _of_result(result: Any, target: Target, mutations: list[Mutation]) -> Outcom
 def _of_error(error: Exception, target: Target, mutations: list[Mutation]) -> Outcome:
     if not mutations:
         return Outcome(OBSCURE, f"a right call raised {type(error).__name__}", error)
-    if not isinstance(error, ValueError | TypeError) or not _raised_by_fgan(error):
+    by_python = _of_signature(error, target)
+    by_fgan = isinstance(error, ValueError | TypeError) and _raised_by_fgan(error)
+    if not (by_python or by_fgan):
         return Outcome(OBSCURE, f"{type(error).__name__} from deep inside", error)
     wrong = [m for m in mutations if m.meaning is REFUSED or m.expected]
     if not wrong:
         return Outcome(OBSCURE, "a right call was refused", error)
-    best = min((_lacking(str(error), target.arguments, m) for m in wrong), key=len)
+    lacking = _lacking_in_python if by_python else _lacking
+    best = min((lacking(str(error), target.arguments, m) for m in wrong), key=len)
     if best:
         return Outcome(OBSCURE, "the message lacks " + " and ".join(best), error)
     return Outcome(NAMED, "", error)
 
 
 _SIGNATURE = re.compile(
-    r"^([\w.<>]+\(\) )?(missing|got an unexpected|got multiple|takes|too many positional)"
+    r"^(?:([\w.<>]+)\(\) )?(missing|got an unexpected|got multiple|takes|too many positional)"
 )
+
+
+def _of_signature(error: Exception, target: Target) -> bool:
+    """Whether Python raised it since the call does not fit the function's own signature."""
+    match = _SIGNATURE.match(str(error)) if isinstance(error, TypeError) else None
+    called = match and match[1] and match[1].rpartition(".")[2]
+    return bool(match) and called in (None, "", getattr(target.function, "__name__", ""))
+
+
+def _names(arguments: Mapping[str, Argument], mutation: Mutation) -> tuple[str, ...]:
+    known = arguments.get(mutation.argument)
+    return mutation.names or (known.names if known else ()) or (rf"\b{mutation.argument}\b",)
+
+
+def _lacking_in_python(
+    message: str, arguments: Mapping[str, Argument], mutation: Mutation
+) -> list[str]:
+    """As `_lacking`, for Python's own message: it names the function, and says what is expected."""
+    names = (*_names(arguments, mutation), "positional argument")
+    return [] if _found(message, names) else ["the argument"]
 
 
 def _lacking(message: str, arguments: Mapping[str, Argument], mutation: Mutation) -> list[str]:
     """What a message does not say: "the argument", "what was given", "what is expected"."""
-    known = arguments.get(mutation.argument)
-    names = mutation.names or (known.names if known else ()) or (rf"\b{mutation.argument}\b",)
-    if _SIGNATURE.match(message):  # Python's own, which names function and argument
-        return [] if _found(message, (*names, "positional argument")) else ["the argument"]
     wanted = {
-        "the argument": names,
+        "the argument": _names(arguments, mutation),
         "what was given": mutation.given,
         "what is expected": mutation.expected,
     }
@@ -196,14 +215,12 @@ def _found(message: str, patterns: tuple[str, ...]) -> bool:
 
 
 def _raised_by_fgan(error: BaseException) -> bool:
-    """Whether a `raise` statement of fgan raised it, or Python for fgan's signature."""
+    """Whether a `raise` statement of fgan raised it."""
     step = error.__traceback__
     while step is not None and step.tb_next is not None:
         step = step.tb_next
     if step is None:
         return False
-    if isinstance(error, TypeError) and _SIGNATURE.match(str(error)):
-        return True
     code = step.tb_frame.f_code
     operations = {i.offset: i.opname for i in dis.get_instructions(code)}
     is_raise = operations.get(step.tb_lasti) == "RAISE_VARARGS"

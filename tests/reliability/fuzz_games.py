@@ -14,12 +14,25 @@ import fgan
 from fgan.types import EMA
 
 sys.path.append(str(Path(__file__).parent.parent))
-from twin import Twin, div, gp
+from twin import POINTS, Twin, div, gp
+
+__all__ = ["GAMES", "POINTS", "Game", "game"]
 
 LATENT, CLASSES, SIZE, UPDATES = 3, 6, 4, 2
 
 
-class OwnGenerator(nn.Module):
+class Seeded(nn.Module):
+    """A module of which the same one can be had twice."""
+
+    @classmethod
+    def seeded(cls) -> "Seeded":
+        """One with the parameters of a fixed seed."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(1)
+            return cls()
+
+
+class OwnGenerator(Seeded):
     """[B, 3] -> [B, *shape], as a user would write it: nothing is checked."""
 
     def __init__(self, shape: tuple[int, ...] = (5,)) -> None:
@@ -44,7 +57,7 @@ class OwnLabelledGenerator(OwnGenerator):
         return self.last(h).reshape(-1, *self.shape)
 
 
-class OwnCritic(nn.Module):
+class OwnCritic(Seeded):
     """[B, *shape] -> [B, 1]"""
 
     def __init__(self, shape: tuple[int, ...] = (5,)) -> None:

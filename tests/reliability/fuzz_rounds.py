@@ -1,34 +1,15 @@
 """Targets: the functions of an algorithm, for every game, beside an imperative twin."""
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
-from fuzz_core import REFUSED, Argument, Mutation, Target, same
+from fuzz_core import Argument, Target, same
 from fuzz_games import CLASSES, LATENT, SIZE, Game, game, other_noises, other_states
-from fuzz_structures import batches, devices, dtypes, make_argument, noises, states
-from fuzz_values import (
-    Maker,
-    booleans,
-    choices,
-    counts,
-    labels,
-    no_labels,
-    scalars,
-    seeds,
-    tensors,
-)
+from fuzz_inputs import target_of_parts
+from fuzz_objects import make_argument as a
 from torch import Tensor, nn
 
 import fgan
-
-a = make_argument
-
-
-def target_of_parts(part: str, argument: Argument) -> list[Mutation]:
-    """The mutations of one part of a batch or of noise."""
-    kinds = {"tensor": tensors, "labels": labels, "no labels": no_labels}
-    return list(kinds[argument.kind](Maker(part, argument)))
 
 
 def rounds_of(name: str) -> list[Target]:
@@ -43,9 +24,6 @@ def rounds_of(name: str) -> list[Target]:
         _step(own, of),
     ]  # fmt: skip
     return found
-
-
-# --- arguments ------------------------------------------------------------------------------------
 
 
 def _state(own: Game, *reads: str) -> Argument:
@@ -68,9 +46,6 @@ def _latent(own: Game, value: Tensor, *names: str, **hints: Any) -> Argument:
 
 def _real(own: Game, value: Tensor, **hints: Any) -> Argument:
     return a(value, "tensor", r"\breal\b", "data", r"\binputs?\b", **hints)
-
-
-# --- the functions --------------------------------------------------------------------------------
 
 
 def _init(own: Game, of: str) -> Target:
@@ -291,9 +266,6 @@ def _step(own: Game, of: str) -> Target:
     return Target(f"{of}step", own.algorithm.step, arguments, check, slow=slow)
 
 
-# --- expected values ------------------------------------------------------------------------------
-
-
 def _differs(got: Tensor, expected: Tensor) -> str | None:
     return None if same(got.detach(), expected) else "another value than the module's"
 
@@ -308,64 +280,3 @@ def _twin_differs(player: Any, module: nn.Module) -> str | None:
         if not torch.allclose(p, expected[name], rtol=1e-3, atol=1e-5):
             return f"{name} is another one than the twin's"
     return None
-
-
-def seed_lists(make: Maker) -> list[Mutation]:
-    """Of one seed for each member of a population."""
-    known = ("sequence", "one a member", "members", "whole number", "integer", "at least one")
-    right = list(make.right)
-    return [
-        make("one seed", 3, expected=known),
-        make("None", None, given=("None",), expected=known),
-        make("text", "34", expected=known),
-        make("no seeds", (), given=(r"\b0\b", "no", "empty", r"\(\)"), expected=known,
-             meaning=REFUSED),
-        make("floats", [0.5, 1.5], given=(r"0\.5", "float"), expected=known),
-        make("a tensor", torch.tensor(right), given=("tensor",), expected=known, meaning=right),
-        make("an array", torch.tensor(right).numpy(), given=("array",), expected=known,
-             meaning=right),
-        make("a range", range(3, 5), expected=known, meaning=right),
-        make("a set", set(right), given=(r"\{3, 4\}", "set"), expected=known),
-        make("nested", [right], given=(r"\[3, 4\]", "list", "1 were"), expected=known),
-        make("text in a list", ["3", "4"], given=("'3'", "str"), expected=known),
-        make("None in a list", [None, 4], given=("None",), expected=known),
-        make("NumPy's integers", list(torch.tensor(right).numpy()), expected=known,
-             meaning=right),
-    ]  # fmt: skip
-
-
-def nothing(make: Maker) -> list[Mutation]:
-    """Of an argument that is not needed."""
-    return []
-
-
-def extras(make: Maker) -> list[Mutation]:
-    """Of an update's part of the declared random tensors."""
-    right = make.right
-    kind = ("dict", "extra", "declared", *right)
-    key, x = next(iter(right.items()))
-    parts = [
-        Mutation(make.name, f"{key}: {m.label}", {**right, key: m.value}, m.given, m.expected,
-                 m.meaning if m.meaning is REFUSED else {**right, key: m.meaning}, m.plausible,
-                 (*m.names, key, "extra"), m.loose)
-        for m in tensors(Maker(make.name, a(x, "tensor", "extra", key)))
-    ]  # fmt: skip
-    return [
-        *parts,
-        make("None", None, given=("None", "give extra"), expected=kind),
-        make("an empty dict", {}, given=(r"\{\}", "lack", "missing", "without", "empty"),
-             expected=kind),
-        make("misspelt", {f"{key}s": x}, given=(f"{key}s", "lack", "missing"), expected=kind),
-        make("a tensor", x, given=("tensor",), expected=kind),
-        make("of the whole round", {key: x[None]}, given=(r"\[1, 4, 5\]",), expected=(r"\[", *kind),
-             ),
-    ]  # fmt: skip
-
-
-MUTATIONS: dict[str, Callable[[Maker], Any]] = {
-    "tensor": tensors, "labels": labels, "no labels": no_labels, "scalar": scalars,
-    "count": counts, "seed": seeds, "seeds": seed_lists, "boolean": booleans, "choice": choices,
-    "dtype": dtypes, "device": devices, "state": states, "batch": batches, "noise": noises,
-    "nothing": nothing, "extra": extras,
-}  # fmt: skip
-"""The mutations of each kind of argument."""
