@@ -47,6 +47,13 @@ REFUSED = _Mark("REFUSED")
 """The meaning of an argument that has none: the call must raise."""
 NAN = _Mark("NAN")
 """The meaning of a NaN that may pass as long as the result shows it."""
+
+
+def is_mark(meaning: Any) -> bool:
+    """Whether a meaning is a mark, and no value."""
+    return isinstance(meaning, _Mark)
+
+
 ABSENT = object()
 """The value of an argument that is not given at all."""
 

@@ -1,7 +1,7 @@
 """Mutations of seeds of a population, of declared random tensors, and of parts of a round."""
 
 import torch
-from fuzz_core import REFUSED, Argument, Mutation
+from fuzz_core import REFUSED, Argument, Mutation, is_mark
 from fuzz_objects import make_argument as a
 from fuzz_tensors import Maker, labels, no_labels, tensors
 
@@ -48,7 +48,7 @@ def extras(make: Maker) -> list[Mutation]:
     key, x = next(iter(right.items()))
     parts = [
         Mutation(make.name, f"{key}: {m.label}", {**right, key: m.value}, m.given, m.expected,
-                 m.meaning if m.meaning is REFUSED else {**right, key: m.meaning}, m.plausible,
+                 m.meaning if is_mark(m.meaning) else {**right, key: m.meaning}, m.plausible,
                  (*m.names, key, "extra"), m.loose)
         for m in tensors(Maker(make.name, a(x, "tensor", "extra", key)))
     ]  # fmt: skip

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from fuzz_core import REFUSED, Argument, Mutation, Target, same
 from fuzz_games import POINTS
+from fuzz_objects import functions
 from fuzz_objects import make_argument as a
 from fuzz_tensors import Maker, rows_of, shape_of, tensors
 from torch import Tensor, nn
@@ -130,7 +131,6 @@ CRITICS: dict[str, tuple[Any, tuple[str, ...], Any]] = {
 
 def critics(make: Maker) -> list[Mutation]:
     """Of a critic that maps samples to scores [B]."""
-    from fuzz_structures import functions
 
     expected = (r"\[B\]", "one score", r"\[4\]", "scores", "callable", "function")
     made = []

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from fuzz_core import REFUSED, Mutation
+from fuzz_core import REFUSED, Mutation, is_mark
 from fuzz_tensors import TENSOR, Maker, shape_of
 from torch import Tensor, nn
 
@@ -213,7 +213,7 @@ def batches(make: Maker) -> Iterator[Mutation]:
     for part in ("real", "condition"):
         argument = hints[part]
         for m in hints["mutations"](part, argument):
-            plain = m.meaning if m.meaning is REFUSED else batch._replace(**{part: m.meaning})
+            plain = m.meaning if is_mark(m.meaning) else batch._replace(**{part: m.meaning})
             yield Mutation(make.name, f"{part}: {m.label}", batch._replace(**{part: m.value}),
                            m.given, m.expected, plain, m.plausible, m.names, m.loose)  # fmt: skip
     is_batch = ("Batch", *TENSOR)
@@ -240,7 +240,7 @@ def noises(make: Maker) -> Iterator[Mutation]:
     noise, hints = make.right, make.hints
     for part in ("critic_latent", "generator_latent", "mix"):
         for m in hints["mutations"](part, hints[part]):
-            plain = m.meaning if m.meaning is REFUSED else noise._replace(**{part: m.meaning})
+            plain = m.meaning if is_mark(m.meaning) else noise._replace(**{part: m.meaning})
             yield Mutation(make.name, f"{part}: {m.label}", noise._replace(**{part: m.value}),
                            m.given, m.expected, plain, m.plausible, m.names, m.loose)  # fmt: skip
     is_noise = ("Noise", "noise")

@@ -4,10 +4,10 @@
     python tests/reliability/mistakes.py --count 20000   # every mistake at every function and game
     python tests/reliability/mistakes.py --label latent  # the mistakes whose label matches
 
-A mistake is one argument of a public function, replaced as users do it (`fuzz_values`,
-`fuzz_structures`). Each mistake at each function comes once, in a game chosen by a seed; then, if
-more are asked for, again in other games. Mistakes that are computed with the right value (an array
-of labels where a tensor is expected, say) are not counted.
+A mistake is one argument of a public function, replaced as users do it (`fuzz_tensors`,
+`fuzz_values`, `fuzz_states`, `fuzz_objects`). Each mistake at each function comes once, in a game
+chosen by a seed; then, if more are asked for, again in other games. Mistakes that are computed with
+the right value (an array of labels where a tensor is expected, say) are not counted.
 """
 
 import argparse
