@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.func import vmap
 
 from fgan import game, tree
+from fgan.checks import check_gan_state
 from fgan.compiler import _torch
 from fgan.compiler.backends import BACKENDS, backend_of
 from fgan.compiler.cuda_graphs import CUDAGraphedStep
@@ -147,6 +148,7 @@ class CompiledStep:
                 "through algorithm.step, and fgan.compile(fgan.population(algorithm)) is the "
                 "compiled step of a population"
             )
+        check_gan_state(state)
         if not self._donate:
             return self._round_of_parts(state, batch, noise)
         device = state.round.device

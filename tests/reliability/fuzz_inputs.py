@@ -30,7 +30,6 @@ def seed_lists(make: Maker) -> list[Mutation]:
         make("a set", set(right), given=(r"\{3, 4\}", "set"), expected=known),
         make("nested", [right], given=(r"\[3, 4\]", "list", "1 were"), expected=known),
         make("text in a list", ["3", "4"], given=("'3'", "str"), expected=known),
-        make("None in a list", [None, 4], given=("None",), expected=known),
         make("NumPy's integers", list(torch.tensor(right).numpy()), expected=known,
              meaning=right),
     ]  # fmt: skip
