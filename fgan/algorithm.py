@@ -28,6 +28,7 @@ from fgan.game import (
 )
 from fgan.networks import (
     check_deterministic,
+    check_last_layer,
     find_randomness,
     is_transformed,
     make_functional,
@@ -253,6 +254,7 @@ def make_algorithm(
     n_critic, ema_decay = checks.check_game(n_critic, settings.get("ema_decay"), update, autocast)
     for name, module in ("generator", generator), ("critic", critic):
         checks.check_module(name, module)
+    check_last_layer(critic)
     check_objectives(critic_objective, generator_objective)
     latent_dim = checks.latent_dim_of(generator, settings.get("latent_dim"))
     game = Game(

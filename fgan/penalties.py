@@ -209,12 +209,11 @@ def fingerprints(rows: Tensor) -> Tensor:
     Two hashes of 64 bits, linear in the bits of each number (Carter & Wegman 1979, "Universal
     classes of hash functions"): two different rows agree with a probability near 2^-128.
     """
-    bits = rows.long()
     if rows.is_floating_point():
         # Adding zero makes 0.0 of -0.0.
-        bits = (rows.float() + 0.0).view(torch.int32).long()
-        rest = (rows - rows.float().to(rows.dtype)).float()  # what float64 has beyond float32
-        bits = bits + (rest + 0.0).view(torch.int32).long() * 2**32
+        integer = {2: torch.int16, 4: torch.int32, 8: torch.int64}[rows.element_size()]
+        rows = (rows + 0.0).view(integer)
+    bits = rows.long()
     columns = torch.arange(rows.shape[1], device=rows.device)
     return torch.stack([(bits * _odd(columns, key)).sum(dim=1) for key in (1, 2)], dim=1)
 

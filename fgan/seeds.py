@@ -11,7 +11,7 @@ def as_integer(value: object) -> int | None:
     dtype = getattr(value, "dtype", None)
     if isinstance(value, bool) or str(dtype) in ("torch.bool", "bool"):
         return None
-    if not isinstance(value, SupportsIndex):
+    if not isinstance(value, SupportsIndex) or getattr(value, "shape", ()) != ():
         return None
     try:
         return operator.index(value)

@@ -5,6 +5,7 @@ then, and what is left is one straight line of tensor operations, the second der
 `jax.jit` traces like this too. It takes a fraction of the time that following the bytecode takes.
 """
 
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from operator import attrgetter
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.fx import GraphModule, Node
+from torch.overrides import TorchFunctionMode
 
 from fgan import tree
 from fgan.compiler import _torch
@@ -92,10 +94,58 @@ class Program:
 
 def trace(function: Callable[..., Any], *examples: Tensor) -> GraphModule:
     """The graph of what a function of tensors does."""
-    graph: GraphModule = _torch.make_fx(function, tracing_mode="fake", _allow_non_fake_inputs=True)(
-        *examples
-    )
+    tracer = _torch.make_fx(function, tracing_mode="fake", _allow_non_fake_inputs=True)
+    try:
+        with _TraceableOneHot():
+            graph: GraphModule = tracer(*examples)
+    except RuntimeError as error:
+        if type(error).__name__ not in _DATA_DEPENDENT:
+            raise
+        raise ValueError(
+            f"a compiled program cannot read the value of a tensor, and {_last_line(error)} does: "
+            "write it without branches on values (torch.where), .item() and float(), or leave the "
+            f"round uncompiled ({str(error).partition(chr(10))[0]})"
+        ) from error
     return graph
+
+
+_DATA_DEPENDENT = ("GuardOnDataDependentSymNode", "DataDependentOutputException")
+
+
+def _last_line(error: BaseException) -> str:
+    """The last line of a module that the error came through, of the user's own if possible."""
+    lines = [x for x in traceback.extract_tb(error.__traceback__) if not x.filename.startswith("<")]
+    told = [x for x in lines if _is_of_a_layer(x.filename)]
+    line = (told or lines)[-1]
+    return f"line {line.lineno} of {line.filename}, `{line.line}`,"
+
+
+def _is_of_a_layer(path: str) -> bool:
+    """Whether a file is the user's own, or holds a layer of torch."""
+    place, _, name = path.rpartition("/")
+    if place.endswith("torch/nn/modules"):
+        return name not in ("module.py", "container.py")
+    return "/torch/" not in path and "/fgan/" not in path
+
+
+class _TraceableOneHot(TorchFunctionMode):
+    """`torch.nn.functional.one_hot` without the look at the largest label.
+
+    A label out of range gives a row of zeros, as in `fgan.models`; data sets check their labels.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        keywords = dict(kwargs or {})
+        if func is torch.nn.functional.one_hot:
+            given = dict(zip(("tensor", "num_classes"), args, strict=False)) | keywords
+            classes: Any = given.get("num_classes", -1)
+            if isinstance(classes, int) and classes > 0:
+                labels: Any = given.get("tensor", given.get("input"))
+                index = torch.arange(classes, device=labels.device)
+                return (labels[..., None] == index).long()
+        return func(*args, **keywords)
 
 
 def lift_closed_over(module: GraphModule) -> list[Tensor]:

@@ -10,6 +10,7 @@ from fgan.networks.per_sample import (
     mixing_layers,
 )
 from fgan.networks.randomness import check_deterministic, find_randomness, is_transformed
+from fgan.networks.squash import check_last_layer
 
 __all__ = [
     "ALTERNATIVES",
@@ -17,6 +18,7 @@ __all__ = [
     "batch_dependence",
     "check_batch_independent",
     "check_deterministic",
+    "check_last_layer",
     "find_randomness",
     "is_per_sample",
     "is_transformed",

@@ -18,6 +18,7 @@ from torch.nn.utils.weight_norm import WeightNorm as WeightNormHook
 from torch.utils._python_dispatch import _disable_current_modes
 
 from fgan import tree
+from fgan.networks.attributes import Attributes
 from fgan.networks.autocast import AutocastUnderVmap
 from fgan.networks.mismatch import first_difference, mismatch
 from fgan.types import Params
@@ -66,6 +67,7 @@ def make_functional(module: nn.Module, autocast: torch.dtype | None = None) -> N
     # memory. A recipe may be built within a trace, which must not record the copying.
     with _disable_current_modes():
         copies = {training: _frame(module, training) for training in (True, False)}
+    attributes = {training: Attributes(copies[training]) for training in copies}
     name = type(module).__name__
     shapes = {key: value.shape for key, value in _named_tensors(module)}
     fewest, most = arity(module)
@@ -97,6 +99,9 @@ def make_functional(module: nn.Module, autocast: torch.dtype | None = None) -> N
             if reason := mismatch(name, tensors, inputs, str(error)):
                 raise ValueError(reason) from error
             raise
+        finally:
+            if not torch.compiler.is_compiling():
+                attributes[training].restore()
         return output, {key: tensors[key] for key in buffers}
 
     return Network(apply, *parameters_and_buffers(module))
@@ -129,7 +134,7 @@ def _check_tensors(
     """
     for name, shape in shapes.items():
         tensor = params[name] if name in params else buffers.get(name)
-        if tensor is None or tensor.shape != shape:
+        if not isinstance(tensor, Tensor) or tensor.shape != shape:
             raise ValueError(first_difference(network, name, shape, tensor))
     if len(params) + len(buffers) != len(shapes):
         twice = params.keys() & buffers.keys()

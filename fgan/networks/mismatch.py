@@ -48,6 +48,12 @@ def mismatch(network: str, tensors: Params, inputs: Sequence[object], error: str
             f"the parameters of {network} are on {next(iter(devices))}, and an input on "
             f"{min(map(str, elsewhere))} ({error})"
         )
+    if "mutating directly with `.data`" in error:
+        return (
+            f"{network}.forward assigns to the data of a tensor, which torch.func cannot follow: "
+            "compute new tensors, or use torch.nn.utils.parametrizations.spectral_norm where this "
+            f"is a spectral norm ({error})"
+        )
     if _ABOUT_SHAPES.search(error):
         return f"{network}.forward does not take the inputs that were given, {given}: {error}"
     return ""

@@ -15,11 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch._C import _functorch as functorch
-from torch.nn.utils import parametrize
 from torch.utils._python_dispatch import TorchDispatchMode, is_in_torch_dispatch_mode
 
 from fgan import tree
+from fgan.networks.attributes import is_known
 from fgan.networks.functional import Apply, arity, make_functional
+from fgan.networks.squash import check_output
 
 _SIZE = 2  # of the batch: BatchNorm in training mode needs two samples
 
@@ -53,12 +54,7 @@ def check_deterministic(generator: nn.Module, critic: nn.Module, latent_dim: int
 
 def _has_known_layers(module: nn.Module) -> bool:
     """Whether every forward method is one that torch, einops or fgan wrote."""
-    for layer in module.modules():
-        kind = parametrize.type_before_parametrizations(layer)
-        changed = layer._forward_hooks or layer._forward_pre_hooks or "forward" in vars(layer)
-        if changed or kind.__module__.partition(".")[0] not in ("torch", "einops", "fgan"):
-            return False
-    return True
+    return all(map(is_known, module.modules()))
 
 
 def find_randomness(function: Callable[[], Any]) -> str:
@@ -118,6 +114,8 @@ def _check_network(role: str, module: nn.Module, x: Tensor, classes: Any) -> Ten
                 "Feed the random numbers in as data (Noise.extra, or a part of the latent). Draw "
                 "fixed ones once, in __init__, and keep them as a buffer."
             )
+        if role == "critic":
+            check_output(run)
         fits = bool(conditions)
         if result is None and isinstance(run.output, Tensor) and run.output.is_floating_point():
             result = run.output.detach()
