@@ -104,11 +104,13 @@ def run(count: int = COUNT) -> list[tuple[str, int, int, str]]:
     found = outcomes(range(count))
     kinds = Counter(outcome.kind for _, _, outcome in found)
     remark = ", ".join(f"{kinds[kind]} {kind}" for kind in KINDS)
-    silent = [f"--only {n}" for n, _, outcome in found if outcome.kind == SILENT]
+    numbers = {
+        kind: " ".join(f"--only {n}" for n, _, o in found if o.kind == kind)[:60] for kind in KINDS
+    }
     dead = crashes(count)
     return [
-        ("calls not silently wrong", count - kinds[SILENT], count, remark),
-        ("calls not obscure", count - kinds[OBSCURE], count, " ".join(silent[:5])),
+        ("calls not silently wrong", count - kinds[SILENT], count, f"{remark} {numbers[SILENT]}"),
+        ("calls not obscure", count - kinds[OBSCURE], count, numbers[OBSCURE]),
         ("calls without crash or hang", count - len(dead), count, " ".join(map(str, dead[:5]))),
     ]
 
