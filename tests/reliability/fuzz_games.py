@@ -146,7 +146,8 @@ class Game:
         self.members = bool(self.algorithm.members)
         is_labelled = isinstance(self.generator, OwnLabelledGenerator)
         self.classes = getattr(self.generator, "num_classes", CLASSES if is_labelled else None)
-        self.strict = hasattr(self.generator, "num_classes")
+        # A compiled step reads no labels.
+        self.strict = hasattr(self.generator, "num_classes") and name != "compiled"
         shape = getattr(self.generator, "sample_shape", None) or self.generator.shape
         self.shape = tuple(shape)
         seed: Any = (3, 4) if self.members else 3

@@ -241,8 +241,8 @@ def _points() -> list[Target]:
         expected = (where, at[0][:, None])
         found.append(Target(
             f"penalties.SAMPLE_AT[{name}]", function, arguments,
-            lambda got, e=expected: _differs(got.samples, e[0]) or _differs(got.conditions[0],
-                                                                            e[1]),
+            lambda got, e=expected: _differs(got, (e[0], (e[1],))),
+            digest=lambda got: (got.samples, tuple(got.conditions)),
         ))  # fmt: skip
     return found
 

@@ -121,6 +121,7 @@ def _score(own: Game, of: str) -> Target:
             "tensor",
             "samples",
             r"\binputs?\b",
+            flattened=not own.strict,
             any_rows=own.classes is None,
             fixed_rows=own.classes is not None,
         ),
@@ -141,7 +142,7 @@ def _fakes(own: Game, of: str) -> Target:
 
     arguments = {
         "state": _state(own, "generator"),
-        "latent": _latent(own, latent, fixed_rows=own.classes is not None or own.members,
+        "latent": _latent(own, latent, fixed_rows=own.classes is not None,
                           lead=2 if own.members else 1, any_rows=own.classes is None),
         "condition": _condition(own, condition),
     }  # fmt: skip

@@ -181,7 +181,8 @@ def _whole_states(make: Maker, reads: tuple[str, ...]) -> Iterator[Mutation]:
     networks = (*is_state, *NETWORKS, r"\d")
     swapped = state._replace(generator=state.critic, critic=state.generator)
     yield Mutation(make.name, "players swapped", swapped, ("lack", "missing", "has", r"\["),
-                   networks, REFUSED, True, NETWORKS)  # fmt: skip
+                   networks, state if reads == ("ema",) else REFUSED, True,
+                   NETWORKS)  # fmt: skip
     for label, other in hints.get("others", {}).items():
         meaning = REFUSED
         yield Mutation(make.name, label, other, ("lack", "missing", "has", r"\[", "of the",

@@ -84,7 +84,7 @@ def tensors(make: Maker) -> Iterator[Mutation]:
     yield make("one axis more in front", x[None], given=rows_of(x[None], 0), expected=shape,
                names=MATES)  # fmt: skip
     yield make("one axis more at the end", x[..., None], given=shape_of(x[..., None]),
-               expected=shape)  # fmt: skip
+               expected=shape, meaning=x if hints.get("flattened") else REFUSED)  # fmt: skip
     if x.ndim > lead:
         wide = torch.cat([x, x[..., :1]], dim=-1)
         yield make("wider", wide, given=shape_of(wide), expected=shape,
