@@ -29,6 +29,7 @@ from fgan.game import (
 from fgan.networks import (
     check_deterministic,
     check_last_layer,
+    check_module,
     find_randomness,
     is_transformed,
     make_functional,
@@ -44,7 +45,7 @@ from fgan.objectives import (
 )
 from fgan.optim import Optimizer
 from fgan.scalars import Scalar, check_count
-from fgan.scores import as_scores, describe
+from fgan.scores import as_scores, check_callable, check_tensor, describe
 from fgan.seeds import mix_seed
 from fgan.types import (
     EMA,
@@ -120,8 +121,8 @@ def noise(
     if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
         raise ValueError(f"dtype is floating point such as torch.float32, and {dtype!r} was given")
     first = shape.parameter()
-    device = torch.device(device or first.device)
-    source = torch.Generator(device).manual_seed(mix_seed(seed, _NOISE, round_index))
+    seed = mix_seed(seed, _NOISE, round_index)
+    device, source = _source(first.device if device is None else device, seed)
     options: dict[str, Any] = dict(generator=source, device=device, dtype=dtype or first.dtype)
     updates = shape.n_critic(round_index) if callable(shape.n_critic) else shape.n_critic
     updates = check_count("n_critic(round_index)", updates)
@@ -147,6 +148,17 @@ def noise(
     return Noise(*latents, extra)
 
 
+def _source(device: torch.device | str, seed: int) -> tuple[torch.device, torch.Generator]:
+    try:
+        device = torch.device(device)
+        return device, torch.Generator(device).manual_seed(seed)
+    except (TypeError, RuntimeError) as error:
+        raise ValueError(
+            f"device is one that torch has here, such as 'cpu', and {device!r} was given "
+            f"({str(error).partition(chr(10))[0]})"
+        ) from error
+
+
 def generate(
     game: Game,
     latent_dim: int,
@@ -159,9 +171,9 @@ def generate(
     Raises ValueError for a latent of another shape, for conditions that are not one a latent, and
     for a state that has an EMA where the algorithm has none, or the reverse.
     """
-    checks.check_gan_state(state)
+    checks.check_gan_state(state, "generator")
     checks.check_latent(latent, latent_dim)
-    checks.check_condition(condition, latent.shape[0])
+    checks.check_condition(condition, latent.shape[0], latent)
     checks.check_average(state, game.ema_decay is not None)
     kept = state.ema if isinstance(state.ema, EMA) else state.generator
     conditions = () if condition is None else (condition,)
@@ -178,10 +190,11 @@ def score(
 
     Raises ValueError for conditions that are not one a sample.
     """
-    checks.check_gan_state(state)
-    if not isinstance(samples, Tensor) or samples.ndim == 0:
+    checks.check_gan_state(state, "critic")
+    check_tensor("samples", samples, floating=False)
+    if samples.ndim == 0:
         raise ValueError(f"samples are a tensor [B, ...], and {describe(samples)} was given")
-    checks.check_condition(condition, samples.shape[0])
+    checks.check_condition(condition, samples.shape[0], samples)
     conditions = () if condition is None else (condition,)
     params, buffers, _ = state.critic
     output, _ = game.critic.apply(params, buffers, samples, *conditions, training=False)
@@ -253,8 +266,10 @@ def make_algorithm(
     update, autocast = settings.get("update", "alternating"), settings.get("autocast")
     n_critic, ema_decay = checks.check_game(n_critic, settings.get("ema_decay"), update, autocast)
     for name, module in ("generator", generator), ("critic", critic):
-        checks.check_module(name, module)
+        check_module(f"the {name}", module)
     check_last_layer(critic)
+    if project is not None:
+        check_callable("project", project, "(params, round) -> params", 2)
     check_objectives(critic_objective, generator_objective)
     latent_dim = checks.latent_dim_of(generator, settings.get("latent_dim"))
     game = Game(

@@ -11,15 +11,16 @@ import torch
 from torch import Tensor, nn
 
 from fgan import tree
-from fgan.networks import ALTERNATIVES, mixing_layers
-from fgan.optim import Optimizer
+from fgan.networks import ALTERNATIVES, check_module, mixing_layers
+from fgan.optim import Optimizer, check_alike
 from fgan.scalars import Scalar, check_count, check_scalar
-from fgan.scores import check_rows, describe
-from fgan.types import EMA, Batch, CriticUpdates, Extra, GANState, Noise
+from fgan.scores import check_rows, check_tensor, describe
+from fgan.seeds import as_integer
+from fgan.types import EMA, Batch, CriticUpdates, Draw, Extra, GANState, Noise, PlayerState
 
 
 def check_per_sample(critic: nn.Module) -> None:
-    check_module("critic", critic)
+    check_module("the critic", critic)
     if mixing := mixing_layers(critic):
         raise ValueError(
             f"the critic's {', '.join(map(repr, mixing))} mixes the samples of a batch "
@@ -28,7 +29,8 @@ def check_per_sample(critic: nn.Module) -> None:
 
 
 def check_samples(real: Tensor, fake: Tensor) -> None:
-    """Raise ValueError unless fakes have the shape and dtype of the real samples."""
+    """Raise ValueError unless fakes have the shape, dtype and device of the real samples."""
+    check_tensor("fake", fake, like=real)
     if real.shape != fake.shape:
         raise ValueError(
             f"the generator makes samples of shape {list(fake.shape[1:])} and the data are "
@@ -37,8 +39,8 @@ def check_samples(real: Tensor, fake: Tensor) -> None:
     if real.dtype != fake.dtype:
         wanted = str(fake.dtype).removeprefix("torch.")
         raise ValueError(
-            f"real samples are {str(real.dtype).removeprefix('torch.')} and the generator's "
-            f"{wanted}: convert the data, real.to(torch.{wanted})"
+            f"real samples are {str(real.dtype).removeprefix('torch.')} and fake ones, the "
+            f"generator's, {wanted}: convert the data, real.to(torch.{wanted})"
         )
 
 
@@ -50,7 +52,7 @@ def check_latent(latent: object, latent_dim: int) -> None:
         )
 
 
-def check_condition(condition: object, size: int) -> None:
+def check_condition(condition: object, size: int, like: Tensor | None = None) -> None:
     """Raise ValueError unless there is a condition for each of `size` samples, or none at all."""
     if isinstance(condition, tuple | list | dict):
         raise ValueError(
@@ -58,13 +60,8 @@ def check_condition(condition: object, size: int) -> None:
             "given: concatenate several conditions along their last axis"
         )
     if condition is not None:
+        check_tensor("the condition", condition, like, floating=False)
         check_rows("the condition", condition, size)
-
-
-def check_module(name: str, module: object) -> None:
-    if not isinstance(module, nn.Module):
-        advice = "call it: the class is no module" if isinstance(module, type) else "a torch module"
-        raise ValueError(f"the {name} is an nn.Module, and {describe(module)} was given: {advice}")
 
 
 def check_type(name: str, value: object, kind: type, advice: str) -> None:
@@ -72,13 +69,17 @@ def check_type(name: str, value: object, kind: type, advice: str) -> None:
         raise ValueError(f"{name} is a {kind.__name__}, and {describe(value)} was given: {advice}")
 
 
-def check_gan_state(state: object) -> None:
+def check_gan_state(state: object, *fields: str) -> None:
+    """Raise ValueError unless this is a state whose players and count are what they should be."""
     check_type("the state", state, GANState, "algorithm.init makes one")
+    for field in fields:
+        value, kind = getattr(state, field), Tensor if field == "round" else PlayerState
+        check_type(f"state.{field}", value, kind, "algorithm.init makes one")
 
 
 def check_critic_inputs(
-    state: object,
-    real: object,
+    state: GANState,
+    real: Tensor,
     condition: object,
     latent: object,
     mix: object,
@@ -86,53 +87,86 @@ def check_critic_inputs(
     extra: Extra,
 ) -> None:
     """Raise ValueError unless everything that a critic's update is given has a row a sample."""
-    check_gan_state(state)
-    check_real(real)
-    assert isinstance(real, Tensor)
+    check_gan_state(state, "critic", "round")
+    check_real(real, state)
     size = real.shape[0]
-    check_condition(condition, size)
+    check_condition(condition, size, real)
     if fake is None and latent is None:
         raise ValueError("a critic update needs latents, or else the fakes themselves")
     if fake is None:
+        check_tensor("latent", latent, real)
         check_rows("latent", latent, size, "real samples")
+    else:
+        check_tensor("fake", fake, real)
+    check_tensor("mix", mix, real)
     if not isinstance(mix, Tensor) or mix.shape != (size,):
         given = list(mix.shape) if isinstance(mix, Tensor) else describe(mix)
         raise ValueError(f"mix has one number a sample, [{size}], and {given} was given")
-    _check_extra(extra, size)
+    _check_extra(extra, size, real)
 
 
 def check_generator_inputs(
-    state: object, latent: object, condition: object, real: object, extra: Extra
+    state: GANState, latent: Tensor, condition: object, real: Tensor | None, extra: Extra
 ) -> None:
     """Raise ValueError unless everything that a generator's update is given has a row a sample."""
-    check_gan_state(state)
-    if not isinstance(latent, Tensor) or latent.ndim < 2:
+    check_gan_state(state, "generator")
+    check_tensor("the latent", latent)
+    if latent.ndim < 2:
         raise ValueError(f"the latent is a tensor [B, Z], and {describe(latent)} was given")
-    check_condition(condition, latent.shape[0])
+    check_condition(condition, latent.shape[0], latent)
     if real is not None:
-        check_real(real)
+        check_real(real, state)
         check_rows("real", real, latent.shape[0], "latents")
-    _check_extra(extra, latent.shape[0])
+    _check_extra(extra, latent.shape[0], latent)
 
 
-def _check_extra(extra: Extra, size: int) -> None:
+def _check_extra(extra: object, size: int, like: Tensor) -> None:
+    if not isinstance(extra, dict):
+        raise ValueError(f"extra is a dict of tensors by name, and {describe(extra)} was given")
     for name, tensor in extra.items():
+        check_tensor(f"extra[{name!r}]", tensor, like)
         if tensor.numel():  # a lazy penalty's mark has no numbers
             check_rows(f"extra[{name!r}]", tensor, size)
 
 
-def check_real(real: object) -> None:
-    if not isinstance(real, Tensor) or real.ndim == 0:
+def check_draws(draws: dict[str, Draw], extra: Extra, like: Tensor | None) -> None:
+    """Raise ValueError unless there is every tensor that an objective has declared.
+
+    like: the samples of the update; a draw without a shape of its own has theirs.
+    """
+    for name, draw in draws.items():
+        if name not in extra:
+            raise ValueError(
+                f"the objective has declared the random tensor {name!r}, and extra has "
+                f"{', '.join(map(repr, extra)) or 'none'}: algorithm.noise draws it"
+            )
+        rest = draw.shape if draw.shape is not None else None if like is None else like.shape[1:]
+        given = tuple(extra[name].shape[1:])
+        if rest is not None and given != tuple(rest):
+            raise ValueError(
+                f"the random tensor {name!r} is [B, ...] with {list(rest)} for each sample, and it "
+                f"has {list(given)}"
+            )
+
+
+def check_real(real: Tensor, state: GANState | None = None) -> None:
+    check_type("real", real, Tensor, "samples [B, ...]")
+    if real.ndim == 0:
         raise ValueError(f"real samples are a tensor [B, ...], and {describe(real)} was given")
     if not real.is_floating_point():
         raise ValueError(
             f"real samples are floating point, and {real.dtype} was given: normalise them"
         )
+    check_tensor("real", real, like=None if state is None else state.round)
 
 
 def check_average(state: GANState, is_kept: bool) -> None:
     """Raise ValueError where a state has an EMA and the algorithm keeps none, or the reverse."""
-    if isinstance(state.ema, EMA) != is_kept:
+    ema = state.ema
+    if isinstance(ema, EMA) and is_kept:
+        for field in ("params", "buffers"):
+            check_alike(f"the EMA's {field}", getattr(ema, field), getattr(state.generator, field))
+    elif isinstance(ema, EMA) or is_kept:
         kept, has = ("keeps an", "has none") if is_kept else ("keeps no", "has one")
         raise ValueError(
             f"the algorithm {kept} EMA of the generator (ema_decay), and the state {has}: take a "
@@ -145,6 +179,9 @@ def check_round(batch: Batch, noise: Noise, latent_dim: int, labelled: bool) -> 
     check_type("the batch", batch, Batch, "fgan.Batch(real [n_critic, B, ...], condition)")
     check_type("the noise", noise, Noise, "algorithm.noise(seed, round_index, batch_size) draws it")
     check_real(batch.real)
+    for name, value in ("critic_latent", noise.critic_latent), ("mix", noise.mix):
+        check_tensor(f"noise.{name}", value)
+    check_tensor("noise.generator_latent", noise.generator_latent)
     if batch.real.ndim < 2:
         raise ValueError(f"batch.real is [n_critic, B, ...], and it is {list(batch.real.shape)}")
     if batch.condition is not None and not isinstance(batch.condition, Tensor):
@@ -232,6 +269,9 @@ def check_state(
 def check_seeds(seeds: object, members: int | None) -> None:
     if not isinstance(seeds, Sequence) or isinstance(seeds, str):
         raise ValueError(f"a population takes a sequence of seeds, one a member, not {seeds!r}")
+    for seed in seeds:
+        if as_integer(seed) is None and not isinstance(seed, Sequence):
+            raise ValueError(f"a seed of a population is an integer, and {seed!r} was given")
     if not seeds or members not in (None, len(seeds)):
         wanted = "at least one seed" if members is None else f"as many seeds as members, {members}"
         raise ValueError(f"a population takes {wanted}, and {len(seeds)} were given")
@@ -256,7 +296,11 @@ def sample_shape_of(
             f"an objective draws tensors of the sample's shape, and {type(generator).__name__} has "
             "no attribute sample_shape: pass sample_shape=..."
         )
-    return None if shape is None else tuple(shape)
+    if shape is None:
+        return None
+    if not isinstance(shape, tuple | list):
+        raise ValueError(f"sample_shape is a tuple of sizes, and {describe(shape)} was given")
+    return tuple(check_count("a size in sample_shape", size) for size in shape)
 
 
 def check_optimizers(

@@ -89,6 +89,7 @@ def critic_gradient(game: Game, state: GANState, data: Data) -> Gradient:
     passes, and one loss would use three different critics.
     """
     params, buffers, _ = state.critic
+    checks.check_draws(game.critic_objective.draws, data.extra, data.real)
 
     def objective(params: Params) -> tuple[Tensor, tuple[Params, dict[str, Tensor]]]:
         critic = partial(game.critic.apply, params, buffers)
@@ -119,6 +120,7 @@ def generator_gradient(game: Game, state: GANState, latent: Tensor, data: Data) 
     params, buffers, _ = state.generator
     conditions = () if data.condition is None else (data.condition,)
     critic = partial(game.critic.apply, state.critic.params, state.critic.buffers)
+    checks.check_draws(game.generator_objective.draws, data.extra, data.real)
 
     def objective(params: Params) -> tuple[Tensor, tuple[Params, dict[str, Tensor]]]:
         fake, new_buffers = game.generator.apply(params, buffers, latent, *conditions)
@@ -313,4 +315,4 @@ def _extra(declared: bool, extra: Extra | None) -> Extra:
             "this objective has declared random tensors: give extra=..., one update's part of "
             "noise.extra"
         )
-    return extra or {}
+    return {} if extra is None else extra

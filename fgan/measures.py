@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from fgan.penalties import Critic, w_divergence_penalty
-from fgan.scores import as_scores, describe
+from fgan.scores import as_scores, check_callable, check_tensor, describe
 
 
 def wasserstein_estimate(critic: Critic, real: Tensor, fake: Tensor) -> Tensor:
@@ -50,6 +50,8 @@ def jensen_shannon_estimate(critic: Critic, real: Tensor, fake: Tensor) -> Tenso
 
 
 def _scores(critic: Critic, samples: Tensor) -> Tensor:
-    if not isinstance(samples, Tensor) or not samples.ndim or not len(samples):
+    check_callable("the critic", critic, "x -> scores", 1)
+    check_tensor("samples", samples)
+    if not samples.ndim or not len(samples):
         raise ValueError(f"samples are a tensor [B, ...], and {describe(samples)} was given")
     return as_scores(critic(samples), samples)

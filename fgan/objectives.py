@@ -23,24 +23,13 @@ from fgan import tree
 from fgan.losses import Loss
 from fgan.penalties import SAMPLE_AT, Points, takes_conditions
 from fgan.scalars import Scalar, check_count, check_flag, check_scalar, scalar_at
-from fgan.scores import as_scores, describe
+from fgan.scores import as_scores, check_callable, describe
 from fgan.types import Data, GANInfo, Params
+from fgan.types import Draw as Draw
 
 Critic = Callable[..., tuple[Any, Params]]
 """(x [B, ...], *conditions) -> (output, buffers)"""
 Figures = dict[str, Tensor]
-
-
-class Draw(NamedTuple):
-    """Random tensors that an objective asks for: one for each sample of an update.
-
-    They are drawn by `algorithm.noise`, and the objective finds them in `data.extra` by name.
-    """
-
-    distribution: str = "normal"
-    """Standard "normal", or "uniform" on [0, 1)."""
-    shape: tuple[int, ...] | None = ()
-    """Of the tensor for one sample: () is one number, None is the shape of the sample itself."""
 
 
 class CriticObjective(NamedTuple):
@@ -122,6 +111,7 @@ def adversarial(
     """
     check_flag("one_pass", one_pass)
     _check_loss("critic_loss", critic_loss)
+    check_callable("distance", distance, "of the mean loss, 0-d", 1)
     penalties, heads = _checked_terms(terms)
 
     def objective(critic: Critic, data: Data) -> tuple[Tensor, Params, Figures]:
@@ -150,7 +140,7 @@ def adversarial(
             on_real, on_fake = (_head_loss(head, output, data) for output in pair)
             total = _add(total, head, on_real + on_fake, data, values, head.name)
         figures = {
-            "distance": distance(adversarial_loss),
+            "distance": _distance(distance, adversarial_loss),
             "penalty": penalty,
             "real_score": real_scores.mean(),
             "fake_score": fake_scores.mean(),
@@ -206,6 +196,13 @@ def _mean(values: object, scores: Tensor, loss: Callable[..., Tensor]) -> Tensor
             f"{given}"
         )
     return values.mean()
+
+
+def _distance(distance: Callable[[Tensor], Tensor], loss: Tensor) -> Tensor:
+    value = distance(loss)
+    if not isinstance(value, Tensor) or value.ndim:
+        raise ValueError(f"distance gives a 0-d tensor, and it gave {describe(value)}")
+    return value
 
 
 def _both(data: Data) -> tuple[Tensor, Tensor]:
@@ -288,11 +285,10 @@ def _add(
 
 
 def _checked(term: Penalty) -> Penalty:
-    if not callable(term.function):
-        raise ValueError(
-            "a penalty's function is (critic, x) -> [P] such as fgan.penalties.gradient_penalty, "
-            f"and {describe(term.function)} was given"
-        )
+    form = "(critic, x) -> [P] such as fgan.penalties.gradient_penalty"
+    check_callable("a penalty's function", term.function, form, 2)
+    if callable(term.at):
+        check_callable("a penalty's place", term.at, "of fgan.types.Data", 1)
     weight = check_scalar("penalty_weight", term.weight, 0.0)
     every = check_count("every", term.every)
     if not callable(term.at) and term.at not in SAMPLE_AT:
@@ -308,11 +304,7 @@ def _name_of(function: Any) -> str:
 
 
 def _check_loss(name: str, loss: object) -> None:
-    if not callable(loss):
-        raise ValueError(
-            f"{name} is a function (real_scores [B], fake_scores [B]) -> [B] such as those in "
-            f"fgan.losses, and {describe(loss)} was given"
-        )
+    check_callable(name, loss, "(scores [B], scores [B]) -> [B] such as those in fgan.losses", 2)
 
 
 _FIGURES = {name for name in GANInfo._fields if name != "terms"}

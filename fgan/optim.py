@@ -232,9 +232,12 @@ def _of_real_pairs(optimizer: Optimizer) -> Optimizer:
         }
 
     def init(params: Params) -> Any:
+        check_params("the parameters", params)
         return optimizer.init(real(params))
 
     def update(gradients: Params, state: Any, params: Params) -> tuple[Params, Any]:
+        check_params("the parameters", params)
+        check_params("the gradients", gradients)
         if not any(param.is_complex() for param in params.values()):
             return optimizer.update(gradients, state, params)
         new, new_state = optimizer.update(real(gradients), state, real(params))
@@ -257,21 +260,37 @@ def _check_update(kind: type, gradients: Params, state: Any, params: Params, **k
             f"this optimiser keeps a {kind.__name__}, and {describe(state)} was given. Is the "
             "state of another optimiser?"
         )
-    _check_same("the gradients", gradients, params)
+    check_alike("the gradients", gradients, params)
     for name, is_kept in kept.items():
-        _check_same(
-            f"the optimiser state's {name}", getattr(state, name), params if is_kept else {}
-        )
+        moments = getattr(state, name)
+        check_params(f"the optimiser state's {name}", moments)
+        check_alike(f"the optimiser state's {name}", moments, params if is_kept else {})
 
 
-def _check_same(what: str, given: Params, params: Params) -> None:
+def check_params(what: str, params: object) -> None:
+    if not isinstance(params, dict):
+        raise ValueError(f"{what} are a dict of tensors by name, and {describe(params)} was given")
+    for name, value in params.items():
+        if not isinstance(value, Tensor):
+            raise ValueError(f"{what} are tensors, and {name!r} is {describe(value)}")
+
+
+def check_alike(what: str, given: Params, params: Params) -> None:
+    """Raise ValueError unless there is a tensor like each parameter: shape, dtype and device."""
     for name, param in params.items():
-        if name not in given:
-            raise ValueError(f"{what} have no {name!r}, and the parameters do")
-        if given[name].shape != param.shape:
+        value = given.get(name)
+        if not isinstance(value, Tensor):
+            told = describe(value) if name in given else "none"
+            raise ValueError(f"{what} have a tensor for each parameter, and for {name!r} {told}")
+        if value.shape != param.shape:
             raise ValueError(
-                f"{what} have {list(given[name].shape)} for {name!r}, and the parameter is "
+                f"{what} have {list(value.shape)} for {name!r}, and the parameter is "
                 f"{list(param.shape)}"
+            )
+        if value.dtype is not param.dtype or value.device != param.device:
+            raise ValueError(
+                f"{what} are {value.dtype} on {value.device} for {name!r}, and the parameter is "
+                f"{param.dtype} on {param.device}"
             )
     if len(given) != len(params):
         extra = min(given.keys() - params.keys())

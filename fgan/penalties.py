@@ -16,7 +16,7 @@ from torch.func import grad, vmap
 
 from fgan import tree
 from fgan.scalars import check_flag, check_number
-from fgan.scores import as_scores, check_rows, describe
+from fgan.scores import as_scores, check_callable, check_rows, check_tensor, describe
 
 Critic = Callable[..., Tensor]
 """Maps samples [B, ...], and conditions [B, ...] if there are any, to scores [B] or [B, 1]."""
@@ -31,7 +31,7 @@ def input_gradients(critic: Critic, x: Tensor, *conditions: Tensor) -> Tensor:
     Raises ValueError for samples that are not floating point, for conditions that are not one a
     sample, and for a critic that gives no scores.
     """
-    _check_inputs(x, conditions)
+    _check_inputs(critic, x, conditions)
 
     def score(sample: Tensor, *condition: Tensor) -> Tensor:
         one = sample[None]
@@ -47,16 +47,31 @@ def batched_input_gradients(critic: Critic, x: Tensor, *conditions: Tensor) -> T
     ensure (`fgan.networks.check_batch_independent`), and faster: its matrix products stay large.
     Raises ValueError as `input_gradients` does.
     """
-    _check_inputs(x, conditions)
+    _check_inputs(critic, x, conditions)
     return grad(lambda samples: as_scores(critic(samples, *conditions), samples).sum())(x)
 
 
-def _check_inputs(x: object, conditions: tuple[object, ...]) -> None:
-    if not isinstance(x, Tensor) or x.ndim == 0 or not x.is_floating_point():
+def _check_inputs(critic: object, x: object, conditions: tuple[object, ...]) -> None:
+    check_callable("the critic", critic, "(x, *conditions) -> scores", 1 + len(conditions))
+    check_tensor("x", x)
+    if not isinstance(x, Tensor) or x.ndim == 0:
+        raise ValueError(f"a penalty takes samples [B, ...], and {describe(x)} was given")
+    _check_conditions(conditions, x)
+
+
+def _tuple(conditions: object) -> tuple[Tensor, ...]:
+    """The conditions; an error for one that is a tensor, whose rows would count as conditions."""
+    if not isinstance(conditions, tuple | list):
         raise ValueError(
-            f"a penalty takes samples [B, ...] of floating point, and {describe(x)} was given"
+            f"conditions are a tuple of tensors [B, ...], and {describe(conditions)} was given: "
+            "conditions=(labels,)"
         )
-    for condition in conditions:
+    return tuple(conditions)
+
+
+def _check_conditions(conditions: object, x: Tensor) -> None:
+    for condition in _tuple(conditions):
+        check_tensor("a condition", condition, x, floating=False)
         check_rows("a condition", condition, x.shape[0])
 
 
@@ -95,7 +110,7 @@ def gradient_penalty(
     """
     target = check_number("target", target, 0.0)
     check_flag("one_sided", one_sided)
-    norms = gradient_norms(gradients(critic, x, *conditions))
+    norms = gradient_norms(gradients(critic, x, *_tuple(conditions)))
     excess = norms - tree.like(target, norms)
     return torch.square(torch.relu(excess) if one_sided else excess)
 
@@ -115,7 +130,7 @@ def w_divergence_penalty(
     ValueError for a negative k, and for p below 1.
     """
     k, p = check_number("k", k, 0.0), check_number("p", p, 1.0)
-    squares = square_norms(gradients(critic, x, *conditions))
+    squares = square_norms(gradients(critic, x, *_tuple(conditions)))
     half = tree.like(p, squares) / 2
     # At zero the power rule is 0 · ∞ for p < 4. There the penalty is, to second order, ‖∇D‖² for
     # p = 2, and 0 for a larger p; below 2 the curvature is infinite, and left out.
@@ -136,7 +151,7 @@ def zero_centered_penalty(
     R1 with x real and R2 with x fake, times γ/2 (Mescheder et al. 2018, arXiv 1801.04406, eq. 9
     and 10).
     """
-    return square_norms(gradients(critic, x, *conditions))
+    return square_norms(gradients(critic, x, *_tuple(conditions)))
 
 
 def takes_conditions(penalty: Callable[..., Tensor]) -> bool:
@@ -158,9 +173,9 @@ def interpolate(real: Tensor, fake: Tensor, mix: Tensor) -> Tensor:
 
 def _check_pairs(real: Tensor, fake: Tensor, mix: Tensor) -> None:
     """One ε a sample, and one fake for each real sample: nothing is broadcast."""
-    for name, tensor in ("real", real), ("fake", fake), ("mix", mix):
-        if not isinstance(tensor, Tensor):
-            raise ValueError(f"{name} is a tensor, and {describe(tensor)} was given")
+    check_tensor("real", real)
+    check_tensor("fake", fake, real)
+    check_tensor("mix", mix, real)
     if real.shape != fake.shape or not real.ndim:
         raise ValueError(
             f"real and fake samples have one shape [B, ...], and {list(real.shape)} and "
@@ -277,8 +292,7 @@ def _checked(place: Place) -> Place:
         real: Tensor, fake: Tensor, mix: Tensor, conditions: tuple[Tensor, ...] = ()
     ) -> Points:
         _check_pairs(real, fake, mix)
-        for condition in conditions:
-            check_rows("a condition", condition, real.shape[0])
+        _check_conditions(conditions, real)
         return place(real, fake, mix, conditions)
 
     return checked

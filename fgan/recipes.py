@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from fgan import losses, tree
 from fgan.algorithm import Settings, make_algorithm
-from fgan.checks import check_module, check_per_sample
-from fgan.networks import is_per_sample
+from fgan.checks import check_per_sample
+from fgan.networks import check_module, is_per_sample
 from fgan.objectives import Penalty, adversarial, adversarial_generator
 from fgan.optim import Optimizer, adam, rmsprop
 from fgan.penalties import batched_input_gradients, gradient_penalty, w_divergence_penalty
@@ -51,7 +51,7 @@ def gan(
     `info.distance` is log 2 - L/2, a lower bound of the Jensen-Shannon divergence in nats.
     Defaults: Adam 2e-4 (0.5, 0.999), as in DCGAN (Radford et al. 2015, arXiv 1511.06434).
     """
-    check_module("critic", critic)
+    check_module("the critic", critic)
     if loss not in _GENERATOR_LOSSES:
         raise ValueError(f"loss is one of {', '.join(_GENERATOR_LOSSES)}; {loss!r} was given")
     objective = adversarial(
@@ -79,7 +79,7 @@ def wgan(
     critic updates. The authors' code makes 100 in the first rounds: `n_critic=critic_warmup()`.
     A schedule for `clip` is a function of the rounds completed.
     """
-    check_module("critic", critic)
+    check_module("the critic", critic)
     bound = check_scalar("clip", clip, 0.0, above=True)
     objective = adversarial(losses.wasserstein_critic_loss, one_pass=is_per_sample(critic))
 

@@ -14,6 +14,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from fgan.scores import check_callable, describe
 from fgan.seeds import as_integer
 
 Schedule = Callable[[Tensor], float | Tensor]
@@ -22,7 +23,12 @@ Scalar = float | Tensor | Schedule
 
 def scalar_at(scalar: Scalar, count: Tensor) -> float | Tensor:
     """The value at a count: a schedule is called, everything else is what it is."""
-    return scalar if isinstance(scalar, float | int | Tensor) else scalar(count)
+    if isinstance(scalar, float | int | Tensor):
+        return scalar
+    value = scalar(count)
+    if not isinstance(value, float | int | Tensor) or (isinstance(value, Tensor) and value.ndim):
+        raise ValueError(f"a schedule gives one number, and this one gave {describe(value)}")
+    return value
 
 
 def check_scalar(
@@ -40,6 +46,7 @@ def check_scalar(
     above: the number has to be above `low`, not equal to it.
     """
     if callable(scalar) and not isinstance(scalar, type):
+        check_callable(name, scalar, "of a 0-d count where it is a schedule", 1)
         schedule: Schedule = scalar
         return schedule
     if isinstance(scalar, Tensor):

@@ -36,9 +36,21 @@ class Noise(NamedTuple):
     mix: Tensor
     """[n_critic, B], uniform on [0, 1): the ε of each interpolate."""
     extra: Extra = {}  # noqa: RUF012 (never written to)
-    """What the objectives declared (`objectives.Draw`): {"critic": {name: [n_critic, B, ...]},
+    """What the objectives declared (`Draw`): {"critic": {name: [n_critic, B, ...]},
     "generator": {name: [B', ...]}}; {} where they declared nothing. A lazy penalty has its name
     under "critic", with a tensor [n_critic, 0], only in the rounds where it is taken."""
+
+
+class Draw(NamedTuple):
+    """Random tensors that an objective asks for: one for each sample of an update.
+
+    They are drawn by `algorithm.noise`, and the objective finds them in `data.extra` by name.
+    """
+
+    distribution: str = "normal"
+    """Standard "normal", or "uniform" on [0, 1)."""
+    shape: tuple[int, ...] | None = ()
+    """Of the tensor for one sample: () is one number, None is the shape of the sample itself."""
 
 
 class PlayerState(NamedTuple):

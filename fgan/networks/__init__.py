@@ -2,6 +2,7 @@
 
 from fgan.networks.functional import Network, make_functional, parameters_and_buffers
 from fgan.networks.initialise import reinitialized
+from fgan.networks.mismatch import check_module
 from fgan.networks.per_sample import (
     ALTERNATIVES,
     batch_dependence,
@@ -19,6 +20,7 @@ __all__ = [
     "check_batch_independent",
     "check_deterministic",
     "check_last_layer",
+    "check_module",
     "find_randomness",
     "is_per_sample",
     "is_transformed",

@@ -20,7 +20,9 @@ from torch.utils._python_dispatch import _disable_current_modes
 from fgan import tree
 from fgan.networks.attributes import Attributes
 from fgan.networks.autocast import AutocastUnderVmap
-from fgan.networks.mismatch import first_difference, mismatch
+from fgan.networks.mismatch import Expected, check_module, mismatch
+from fgan.scalars import check_flag
+from fgan.scores import check_tensor
 from fgan.types import Params
 
 
@@ -57,6 +59,7 @@ def make_functional(module: nn.Module, autocast: torch.dtype | None = None) -> N
     trainable parameters. `apply` raises ValueError for tensors of other names or shapes than the
     module's, which it takes in `params` or in `buffers`, and for inputs of another number.
     """
+    check_module("the module", module)
     _check_pure(module)
     if autocast is not None and not _is_float_dtype(autocast):
         raise ValueError(
@@ -69,7 +72,7 @@ def make_functional(module: nn.Module, autocast: torch.dtype | None = None) -> N
         copies = {training: _frame(module, training) for training in (True, False)}
     attributes = {training: Attributes(copies[training]) for training in copies}
     name = type(module).__name__
-    shapes = {key: value.shape for key, value in _named_tensors(module)}
+    expected = Expected(name, [*module.named_parameters(), *module.named_buffers()])
     fewest, most = arity(module)
 
     def apply(
@@ -81,7 +84,10 @@ def make_functional(module: nn.Module, autocast: torch.dtype | None = None) -> N
                 "With conditions in the batch, both networks take one: generator(z, condition) and "
                 "critic(x, condition). Without conditions, neither does."
             )
-        _check_tensors(name, shapes, params, buffers)
+        expected.check(params, buffers)
+        for i, x in enumerate(inputs):
+            check_tensor(f"input {i} of {name}.forward", x, floating=False)
+        check_flag("training", training)
         # Layers such as BatchNorm write into their buffers in place; pass clones.
         tensors = params | {key: buffer.clone() for key, buffer in buffers.items()}
         # A first layer such as ReLU(inplace=True) writes into its input; pass a clone.
@@ -119,29 +125,6 @@ def _frame(module: nn.Module, training: bool) -> nn.Module:
 def is_frozen(module: nn.Module, layer: nn.Module) -> bool:
     """Whether a layer is in evaluation mode while the module around it is in training mode."""
     return module.training and not layer.training
-
-
-def _named_tensors(module: nn.Module) -> list[tuple[str, Tensor]]:
-    return [*module.named_parameters(), *module.named_buffers()]
-
-
-def _check_tensors(
-    network: str, shapes: dict[str, torch.Size], params: Params, buffers: Params
-) -> None:
-    """Raise ValueError unless params and buffers together are the module's tensors.
-
-    Which of the two holds a tensor is free: a parameter among the buffers is frozen.
-    """
-    for name, shape in shapes.items():
-        tensor = params[name] if name in params else buffers.get(name)
-        if not isinstance(tensor, Tensor) or tensor.shape != shape:
-            raise ValueError(first_difference(network, name, shape, tensor))
-    if len(params) + len(buffers) != len(shapes):
-        twice = params.keys() & buffers.keys()
-        if twice:
-            raise ValueError(f"params and buffers of {network} both have {min(twice)!r}")
-        extra = (params.keys() | buffers.keys()) - shapes.keys()
-        raise ValueError(f"{network} has no tensor {min(extra)!r}, and one of that name was given")
 
 
 def _is_float_dtype(dtype: object) -> bool:

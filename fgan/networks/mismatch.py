@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fgan.scores import describe
 from fgan.types import Params
@@ -14,25 +14,82 @@ _ABOUT_SHAPES = re.compile(
 )
 
 
-def first_difference(network: str, name: str, shape: torch.Size, given: Tensor | None) -> str:
-    """For a state that lacks the tensor `name`, or has it in another shape."""
-    if given is None:
+def check_module(name: str, module: object) -> None:
+    """Raise ValueError unless `module` is an nn.Module whose parameters have values."""
+    if not isinstance(module, nn.Module):
+        advice = "call the class" if isinstance(module, type) else "wrap functions in a module"
+        raise ValueError(f"{name} is an nn.Module, and {describe(module)} was given: {advice}")
+
+
+class Expected:
+    """The names, shapes and dtypes of a module's tensors, and a check of those that it is given.
+
+    A state may be converted as a whole, to float64 say; within it, tensors that have one dtype in
+    the module have one dtype, and all are on one device.
+    """
+
+    def __init__(self, network: str, tensors: Sequence[tuple[str, Tensor]]) -> None:
+        self._network = network
+        self._known = {name: (tensor.shape, tensor.dtype) for name, tensor in tensors}
+
+    def check(self, params: Params, buffers: Params) -> None:
+        """Raise ValueError unless params and buffers together are the module's tensors.
+
+        Which of the two holds a tensor is free: a parameter among the buffers is frozen.
+        """
+        if not isinstance(params, dict) or not isinstance(buffers, dict):
+            wrong = buffers if isinstance(params, dict) else params
+            raise ValueError(
+                f"params and buffers of {self._network} are dicts of tensors by name, and "
+                f"{describe(wrong)} was given"
+            )
+        dtypes: dict[torch.dtype, torch.dtype] = {}
+        device = None
+        for name, (shape, dtype) in self._known.items():
+            tensor = params[name] if name in params else buffers.get(name)
+            if not isinstance(tensor, Tensor) or tensor.shape != shape:
+                raise ValueError(self._difference(name, shape, tensor))
+            given = tensor.dtype
+            if dtypes.setdefault(dtype, given) is not given:
+                raise ValueError(
+                    f"{name!r} of {self._network} is {given}, and other tensors of the state are "
+                    f"{dtypes[dtype]}: convert the whole state, or none of it"
+                )
+            device = tensor.device if device is None else device
+            if tensor.device != device:
+                raise ValueError(
+                    f"{name!r} of {self._network} is on {tensor.device}, and other tensors of the "
+                    f"state are on {device}: move the whole state"
+                )
+        if len(params) + len(buffers) != len(self._known):
+            if twice := params.keys() & buffers.keys():
+                raise ValueError(f"params and buffers of {self._network} both have {min(twice)!r}")
+            extra = min((params.keys() | buffers.keys()) - self._known.keys())
+            raise ValueError(
+                f"{self._network} has no tensor {extra!r}, and one of that name was given"
+            )
+
+    def _difference(self, name: str, shape: torch.Size, given: object) -> str:
+        if given is None:
+            return (
+                f"{self._network} has a tensor {name!r}, and neither params nor buffers do: the "
+                "state is of another network, or the name is misspelt"
+            )
+        if not isinstance(given, Tensor):
+            return (
+                f"{self._network} has a tensor {list(shape)} for {name!r}, and {describe(given)} "
+                "was given"
+            )
         return (
-            f"{network} has a tensor {name!r}, and neither params nor buffers do: the state is of "
-            "another network, or the name is misspelt"
+            f"{self._network} has {list(shape)} for {name!r}, and {list(given.shape)} was given: "
+            "the state is of another network"
         )
-    if not isinstance(given, Tensor):
-        return f"{network} has a tensor {list(shape)} for {name!r}, and {describe(given)} was given"
-    return (
-        f"{network} has {list(shape)} for {name!r}, and {list(given.shape)} was given: the state "
-        "is of another network"
-    )
 
 
-def mismatch(network: str, tensors: Params, inputs: Sequence[object], error: str) -> str:
+def mismatch(network: str, tensors: Params, inputs: Sequence[Tensor], error: str) -> str:
     """Why a forward pass has failed, where its inputs do not fit its parameters; else ""."""
     given = ", ".join(map(describe, inputs))
-    floats = [x for x in inputs if isinstance(x, Tensor) and x.is_floating_point()]
+    floats = [inputs[0], *(x for x in inputs[1:] if x.is_floating_point() or x.is_complex())]
     dtypes = {tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()}
     for x in floats:
         if dtypes and x.dtype not in dtypes:
@@ -42,7 +99,7 @@ def mismatch(network: str, tensors: Params, inputs: Sequence[object], error: str
                 f"x.to(torch.{wanted}) ({error})"
             )
     devices = {tensor.device for tensor in tensors.values()}
-    elsewhere = {x.device for x in inputs if isinstance(x, Tensor)} - devices
+    elsewhere = {x.device for x in inputs} - devices
     if devices and elsewhere:
         return (
             f"the parameters of {network} are on {next(iter(devices))}, and an input on "

@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode, is_in_torch_dispatch
 
 from fgan import tree
 from fgan.networks.attributes import is_known
-from fgan.networks.functional import Apply, arity, make_functional
+from fgan.networks.functional import Apply, Network, arity, make_functional
 from fgan.networks.squash import check_output
 
 _SIZE = 2  # of the batch: BatchNorm in training mode needs two samples
@@ -114,12 +114,26 @@ def _check_network(role: str, module: nn.Module, x: Tensor, classes: Any) -> Ten
                 "Feed the random numbers in as data (Noise.extra, or a part of the latent). Draw "
                 "fixed ones once, in __init__, and keep them as a buffer."
             )
+        _check_differentiable(role, module, network, run.arguments[2:])
         if role == "critic":
             check_output(run)
         fits = bool(conditions)
         if result is None and isinstance(run.output, Tensor) and run.output.is_floating_point():
             result = run.output.detach()
     return result
+
+
+def _check_differentiable(role: str, module: nn.Module, network: Network, inputs: Any) -> None:
+    """Raise ValueError where the output does not depend on the parameters, as autograd sees it."""
+    params = {name: value.clone().requires_grad_() for name, value in network.params.items()}
+    with torch.enable_grad():
+        output, _ = network.apply(params, network.buffers, *inputs)
+    tensors = [leaf for leaf in tree.leaves(output) if isinstance(leaf, Tensor)]
+    if tensors and not any(leaf.requires_grad for leaf in tensors):
+        raise ValueError(
+            f"the output of the {role} ({type(module).__name__}) has no gradient by its "
+            "parameters: its forward pass leaves autograd (detach, .data, no_grad, NumPy)"
+        )
 
 
 class _Run:

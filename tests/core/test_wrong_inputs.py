@@ -144,7 +144,7 @@ def test_moments_and_gradients_of_another_shape_are_refused():
         state = optimizer.init(params)
         with pytest.raises(ValueError, match=r"gradients have \[4, 1\] for 'w'"):
             optimizer.update({"w": torch.ones(4, 1)}, state, params)
-        with pytest.raises(ValueError, match="no 'w'"):
+        with pytest.raises(ValueError, match="for 'w' none"):
             optimizer.update({"v": torch.ones(4)}, state, params)
         with pytest.raises(ValueError, match="have 'v', and the parameters do not"):
             optimizer.update({"w": torch.ones(4), "v": torch.ones(4)}, state, params)
@@ -603,7 +603,7 @@ def test_float64_data_before_float32_networks_are_named():
     state = algorithm.init(0)
     batch, noise = make_round(algorithm)
     assert batch.real.dtype is torch.float64
-    with pytest.raises(ValueError, match=r"float64 and the generator's float32.*real.to\("):
+    with pytest.raises(ValueError, match=r"float64 and fake ones, .*real.to\("):
         algorithm.step(state, batch, noise)
     with pytest.raises(ValueError, match=r"parameters of Critic are float32.*float64"):
         algorithm.score(state, batch.real[0])
@@ -619,7 +619,7 @@ def test_float64_data_before_float32_networks_are_named():
         (lambda s, b, n: (s, b.real, n), "the batch is a Batch"),
         (lambda s, b, n: (s, b, tuple(n)), "the noise is a Noise"),
         (lambda s, b, n: (b, s, n), "the batch is a Batch"),
-        (lambda s, b, n: (s, b._replace(real=[b.real]), n), "real samples are a tensor"),
+        (lambda s, b, n: (s, b._replace(real=[b.real]), n), "real is a Tensor, and a list"),
         (lambda s, b, n: (s, b._replace(real=b.real[0, 0]), n), r"batch.real"),
         (lambda s, b, n: (s, b._replace(condition=(b.real, b.real)), n), "the condition is one"),
     ],
