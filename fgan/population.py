@@ -143,6 +143,9 @@ class _Members:
         """Raise ValueError for a state, a batch and noise that do not fit."""
         lead = self._checked(state)
         check_type("the noise", noise, Noise, "population.noise(seeds, ...) draws it")
+        for name in ("critic_latent", "generator_latent", "mix"):
+            if not isinstance(part := getattr(noise, name), Tensor):
+                raise ValueError(f"noise.{name} is a tensor, and {describe(part)} was given")
         check_type("the batch", batch, Batch, "fgan.Batch(real [n_critic, B, ...], condition)")
         single = self._single
         check_members(lead, batch, noise, single.latent_dim, single.parts.uses_real)
@@ -244,6 +247,12 @@ def _algorithms(recipe: Callable[[Any], Algorithm], values: Any) -> list[Algorit
     if not leaves or not all(isinstance(leaf, Tensor) for leaf in leaves):
         raise ValueError(
             f"a function of hyper-parameters needs their values, tensors [members], not {values!r}"
+        )
+    shapes = [list(leaf.shape) for leaf in leaves]
+    if not all(shape and shape[0] == shapes[0][0] for shape in shapes if shapes[0]):
+        raise ValueError(
+            "the values are tensors [members] with one axis for the members, and tensors "
+            f"{', '.join(map(str, shapes))} were given: this is no population"
         )
     members = tree.unstack(values)
     if not members:

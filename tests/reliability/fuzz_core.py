@@ -191,7 +191,9 @@ def _of_signature(error: Exception, target: Target) -> bool:
     """Whether Python raised it since the call does not fit the function's own signature."""
     match = _SIGNATURE.match(str(error)) if isinstance(error, TypeError) else None
     called = match and match[1] and match[1].rpartition(".")[2]
-    return bool(match) and called in (None, "", getattr(target.function, "__name__", "__call__"))
+    own = target.name.split()[0].rpartition(".")[2]
+    named = getattr(target.function, "__name__", "__call__")
+    return bool(match) and called in (None, "", named, own, "__new__", "__init__", "__call__")
 
 
 def _names(arguments: Mapping[str, Argument], mutation: Mutation) -> tuple[str, ...]:

@@ -34,7 +34,7 @@ def any_params(make: Maker) -> Iterator[Mutation]:
     ):  # fmt: skip
         names = (*make.argument.names, *map(re.escape, make.right))
         given = (type(value).__name__, r"\{\}", "empty", r"\bno\b", "missing", "lack", "without",
-                 "neither", "do not")  # fmt: skip
+                 "neither", "do not", "None")  # fmt: skip
         yield Mutation(make.name, label, value, given, (*others, *names), names=names)
 
 
@@ -48,7 +48,7 @@ def parameters(
     key = next(iter(right))
     last = list(right)[-1]
     x, quoted, quoted_last = right[key], re.escape(key), re.escape(last)
-    names = (quoted, quoted_last, "extra_", "parameters of")
+    names = (quoted, quoted_last, "extra_", "parameters of", "tensors of the state")
 
     def of(label: str, change: dict[str, Any], given: tuple[str, ...], expected: tuple[str, ...],
            plausible: bool = True) -> Mutation:  # fmt: skip
@@ -58,7 +58,7 @@ def parameters(
 
     without = {k: v for k, v in right.items() if k != last}
     lacking = ("lack", "missing", "misses", "absent", r"ha(s|ve) no", "without", "differ",
-               r"neither .* do\b", "do not")  # fmt: skip
+               r"neither .* do\b", "do not", r"\bnone\b")  # fmt: skip
     also = (quoted_last, "expect", "module", "network", "should", *lacking)
     yield of("a parameter missing", without, lacking, also)
     typo = {(k if k != key else f"{k}_"): v for k, v in right.items()}

@@ -124,9 +124,11 @@ def _not_tensors(make: Maker, x: Tensor) -> Iterator[Mutation]:
     yield make("a dict", {"x": x}, given=("dict",), expected=TENSOR)
     yield make("a module", nn.Linear(1, 1), given=("Linear",), expected=TENSOR, plausible=False)
     if not make.hints.get("alone"):
-        yield make("on meta", x.to("meta"), given=("meta",), expected=("cpu", "device"))
+        yield make("on meta", x.to("meta"), given=("meta",), expected=("cpu", "device"),
+                   names=MATES)  # fmt: skip
     sparse = x.detach().to_sparse() if x.ndim else x
-    yield make("sparse", sparse, given=("sparse", "layout"), expected=("strided", "dense"),
+    yield make("sparse", sparse, given=("sparse", "layout"),
+               expected=("strided", "dense", "is a tensor"),
                meaning=x, plausible=False)  # fmt: skip
 
 

@@ -56,10 +56,12 @@ def scalars(make: Maker) -> Iterator[Mutation]:
         yield make("a schedule of text", lambda count: "0.1", given=("0.1", "str"),
                    expected=number, plausible=False)  # fmt: skip
         yield make("a schedule without parentheses", fgan.optim.linear,
-                   given=("linear", "function"), expected=number)  # fmt: skip
-        yield make("a schedule of None", lambda count: None, given=("None",), expected=number)
+                   given=("linear", "function"),
+                   expected=(*number, "function of", "0-d"))  # fmt: skip
+        yield make("a schedule of None", lambda count: None, given=("None",), expected=number,
+                   names=("schedule",))  # fmt: skip
         yield make("a schedule of [1]", lambda count: torch.full((1,), x), given=(r"\[1\]",),
-                   expected=(*number, "0-d"))  # fmt: skip
+                   expected=(*number, "0-d"), names=("schedule",))  # fmt: skip
 
 
 def _constant(value: float) -> Callable[..., float]:
