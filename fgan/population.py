@@ -198,6 +198,11 @@ class _Members:
                     f"{name} of a population is a tensor that begins with the members, "
                     f"{list(lead)}, and {describe(value)} was given"
                 )
+            if value.device != state.round.device:
+                raise ValueError(
+                    f"{name} is on {value.device}, and the state on {state.round.device}: move one "
+                    "of them"
+                )
 
     def _each(self, name: str, *axes: Any) -> Callable[..., Any]:
         """The function of that name in `Algorithm`; `axes` are those of its arguments' members."""
