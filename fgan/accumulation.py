@@ -16,6 +16,7 @@ from torch import Tensor
 from fgan import tree
 from fgan.algorithm import of_parts
 from fgan.compiler.compile import CompiledStep
+from fgan.recipes import check_algorithm
 from fgan.scalars import check_count
 from fgan.types import Algorithm, Batch, Data, GANState, Gradient, Noise
 
@@ -31,7 +32,8 @@ def accumulate(algorithm: Algorithm, parts: int) -> Algorithm:
     Raises ValueError for parts below 1, for a population and for a compiled algorithm: both are to
     be made of the accumulated one. The step raises ValueError for a batch without equal parts.
     """
-    check_count("parts", parts)
+    parts = check_count("parts", parts)
+    check_algorithm(algorithm)
     if algorithm.members:
         raise ValueError(
             "accumulate takes one run: make the population of the accumulated algorithm, "

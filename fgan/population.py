@@ -16,7 +16,9 @@ from torch import Tensor
 from torch.func import vmap
 
 from fgan import tree
-from fgan.checks import check_members, check_seeds, check_state
+from fgan.checks import check_gan_state, check_members, check_seeds, check_state, check_type
+from fgan.recipes import check_algorithm
+from fgan.scores import describe
 from fgan.types import (
     Algorithm,
     Batch,
@@ -73,10 +75,15 @@ def population(algorithm: Algorithm | Callable[[Any], Algorithm], values: Any = 
     losses and schedules that ask a value which way to go; `fgan.models` has a spectral norm that
     works.
     """
+    if not callable(algorithm):
+        check_algorithm(algorithm)
     if not isinstance(algorithm, Algorithm):
         return _Members(algorithm, values, _algorithms(algorithm, values)).algorithm()
     if values is not None:
-        raise ValueError("values are given to a function that makes an algorithm of them")
+        raise ValueError(
+            "values are given to a function that makes an algorithm of them, and an algorithm was "
+            "given"
+        )
     return _Members(lambda value: algorithm, None, [algorithm]).algorithm()
 
 
@@ -134,9 +141,29 @@ class _Members:
 
     def check(self, state: GANState, batch: Batch, noise: Noise) -> None:
         """Raise ValueError for a state, a batch and noise that do not fit."""
-        lead = check_state(self._axes, self._values, state)
+        lead = self._checked(state)
+        check_type("the noise", noise, Noise, "population.noise(seeds, ...) draws it")
+        for name in ("critic_latent", "generator_latent", "mix"):
+            if not isinstance(part := getattr(noise, name), Tensor):
+                raise ValueError(f"noise.{name} is a tensor, and {describe(part)} was given")
+        check_type("the batch", batch, Batch, "fgan.Batch(real [n_critic, B, ...], condition)")
         single = self._single
         check_members(lead, batch, noise, single.latent_dim, single.parts.uses_real)
+
+    def _checked(self, state: GANState) -> tuple[int, ...]:
+        """The members of a state, all of whose tensors have them."""
+        check_gan_state(state)
+        lead = check_state(self._axes, self._values, state)
+        for leaf in tree.leaves(state):
+            if not isinstance(leaf, Tensor) or tuple(leaf.shape[: len(lead)]) != lead:
+                name = next(
+                    name for name, other in tree.named_leaves(state).items() if other is leaf
+                )
+                raise ValueError(
+                    f"each tensor of a population's state begins with the members, {list(lead)}, "
+                    f"and state{name} is {describe(leaf)}"
+                )
+        return lead
 
     def step(self, state: GANState, batch: Batch, noise: Noise) -> tuple[GANState, GANInfo]:
         """One `vmap` of the whole round: a part by itself would build the algorithms once more."""
@@ -147,15 +174,35 @@ class _Members:
 
     def generate(self, state: GANState, latent: Tensor, condition: Tensor | None = None) -> Tensor:
         """One latent [B, Z] for all -> [members, B, ...]."""
-        check_state(self._axes, self._values, state)
+        self._checked(state)
         made: Tensor = self._each("generate", 0, None, None)(state, latent, condition)
         return made
 
     def score(self, state: GANState, samples: Tensor, condition: Tensor | None = None) -> Tensor:
         """The same samples [B, ...] for all -> [members, B]."""
-        check_state(self._axes, self._values, state)
+        self._checked(state)
         made: Tensor = self._each("score", 0, None, None)(state, samples, condition)
         return made
+
+    def _check_inputs(self, inputs: dict[str, Any], axes: tuple[Any, ...]) -> None:
+        """Raise ValueError unless the state and all tensors with an axis for members have it."""
+        state = inputs["state"]
+        if isinstance(state, GANState) and isinstance(state.round, dict):
+            return  # a compiled step traces a part with those fields alone that the part reads
+        lead = self._checked(state)
+        for (name, value), axis in zip(inputs.items(), axes, strict=True):
+            if name not in ("latent", "mix", "fake") or axis is None or value is None:
+                continue
+            if not isinstance(value, Tensor) or tuple(value.shape[: len(lead)]) != lead:
+                raise ValueError(
+                    f"{name} of a population is a tensor that begins with the members, "
+                    f"{list(lead)}, and {describe(value)} was given"
+                )
+            if value.device != state.round.device:
+                raise ValueError(
+                    f"{name} is on {value.device}, and the state on {state.round.device}: move one "
+                    "of them"
+                )
 
     def _each(self, name: str, *axes: Any) -> Callable[..., Any]:
         """The function of that name in `Algorithm`; `axes` are those of its arguments' members."""
@@ -177,6 +224,7 @@ class _Members:
         def call(*inputs: Any, **named: Any) -> Any:
             bound = signature.bind(*inputs, **named)
             bound.apply_defaults()
+            self._check_inputs(bound.arguments, axes)
             in_dims = [_axes(x, axis) for x, axis in zip(bound.args, axes, strict=True)]
             own = None if self._values is None else 0
             return vmap(of_one, (own, *in_dims))(self._values, *bound.args)
@@ -204,6 +252,12 @@ def _algorithms(recipe: Callable[[Any], Algorithm], values: Any) -> list[Algorit
     if not leaves or not all(isinstance(leaf, Tensor) for leaf in leaves):
         raise ValueError(
             f"a function of hyper-parameters needs their values, tensors [members], not {values!r}"
+        )
+    shapes = [list(leaf.shape) for leaf in leaves]
+    if not all(shape and shape[0] == shapes[0][0] for shape in shapes if shapes[0]):
+        raise ValueError(
+            "the values are tensors [members] with one axis for the members, and tensors "
+            f"{', '.join(map(str, shapes))} were given: this is no population"
         )
     members = tree.unstack(values)
     if not members:

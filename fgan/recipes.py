@@ -33,6 +33,7 @@ from fgan.scalars import (
     check_scalar,
     scalar_at,
 )
+from fgan.scores import describe
 from fgan.types import Algorithm, Params
 
 
@@ -185,6 +186,15 @@ def _filled(name: str, settings: Settings) -> Settings:
     if filled.get("n_critic") is None:
         filled["n_critic"] = 1 if filled.get("update") == "simultaneous" else recipe.n_critic
     return cast(Settings, filled)
+
+
+def check_algorithm(value: object) -> None:
+    """Raise ValueError unless `value` is an algorithm."""
+    if not isinstance(value, Algorithm):
+        raise ValueError(
+            "the algorithm is one that a recipe made, such as fgan.wgan_gp(generator, critic), and "
+            f"{describe(value)} was given"
+        )
 
 
 def clip_parameters(params: Params, bound: float | Tensor) -> Params:

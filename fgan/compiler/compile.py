@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.func import vmap
 
 from fgan import game, tree
+from fgan.checks import check_gan_state
 from fgan.compiler import _torch
 from fgan.compiler.backends import BACKENDS, backend_of
 from fgan.compiler.cuda_graphs import CUDAGraphedStep
@@ -23,6 +24,8 @@ from fgan.compiler.donation import donate as donate_state
 from fgan.compiler.donation import undo_donation, write_in_place
 from fgan.compiler.fallback import torch_compiled_parts, warning
 from fgan.compiler.tracing import Backend, Program
+from fgan.recipes import check_algorithm
+from fgan.scalars import check_flag
 from fgan.types import (
     Algorithm,
     Batch,
@@ -74,12 +77,17 @@ def compile(
     donation, for a state two of whose elements share memory, or two of whose leaves are interleaved
     in memory.
     """
-    if isinstance(backend, str) and backend not in BACKENDS:
-        raise ValueError(f"unknown backend {backend!r}: choose one of {', '.join(BACKENDS)}")
+    check_algorithm(algorithm)
+    check_flag("donate", donate)
+    check_flag("cuda_graph", cuda_graph)
+    if not callable(backend) and not (isinstance(backend, str) and backend in BACKENDS):
+        raise ValueError(
+            f"unknown backend {backend!r}: choose one of {', '.join(BACKENDS)}, or give a function"
+        )
     if missing := _torch.missing(inductor=backend == "inductor"):
         warnings.warn(warning(missing, donate), UserWarning, stacklevel=2)
         return algorithm._replace(step=_round(algorithm, *torch_compiled_parts(algorithm, backend)))
-    if disable_passes:
+    if not isinstance(disable_passes, tuple | list) or disable_passes:
         from fgan.compiler.passes import check_names  # needs parts of torch's compiler
 
         check_names(disable_passes)
@@ -140,6 +148,7 @@ class CompiledStep:
                 "through algorithm.step, and fgan.compile(fgan.population(algorithm)) is the "
                 "compiled step of a population"
             )
+        check_gan_state(state)
         if not self._donate:
             return self._round_of_parts(state, batch, noise)
         device = state.round.device

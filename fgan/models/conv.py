@@ -18,6 +18,8 @@ from fgan.models.layers import (
     normalization,
     unflatten,
 )
+from fgan.models.sizes import check_classes, check_image, wrong_image
+from fgan.scalars import check_count
 
 # How often each image size is halved: 28-14-7, 32-16-8-4, 64-32-16-8-4.
 _STAGES = {28: 2, 32: 3, 64: 4}
@@ -35,10 +37,12 @@ def conv_generator(
     `image_shape` is (channels, size, size) with a size of 28, 32 or 64. `width` is the number of
     channels before the last layer; it doubles with every halving of the image.
 
-    Raises ValueError for another size and for an unknown `norm`.
+    Raises ValueError for another size, for counts below 1 and for an unknown `norm`.
     """
     check_norm(norm)
     channels, size, stages = _check_image(image_shape)
+    latent_dim, width = check_count("latent_dim", latent_dim), check_count("width", width)
+    num_classes = check_classes(num_classes)
     widths = [width * 2**i for i in reversed(range(stages))]
     start = (widths[0], size >> stages, size >> stages)
     layers = [
@@ -63,10 +67,11 @@ def conv_critic(
     channels after the first layer; it doubles with every halving of the image. The first layer has
     no norm but `spectral` and `weight`, which are on every layer.
 
-    Raises ValueError for another size and for an unknown `norm`.
+    Raises ValueError for another size, for counts below 1 and for an unknown `norm`.
     """
     check_norm(norm)
     channels, size, stages = _check_image(image_shape)
+    width, num_classes = check_count("width", width), check_classes(num_classes)
     widths = [width * 2**i for i in range(stages)]
     layers: list[nn.Module] = [nn.LeakyReLU(0.2)]
     for inputs, outputs in pairwise(widths):
@@ -105,11 +110,9 @@ class LabelConv2d(nn.Conv2d):
 
 def _check_image(image_shape: Sequence[int]) -> tuple[int, int, int]:
     """The channels, size and number of stages of an image shape that the networks can take."""
-    channels, height, width = image_shape if len(image_shape) == 3 else (0, 0, 0)
-    if height != width or height not in _STAGES:
-        raise ValueError(
-            f"expected image_shape (channels, size, size) with a size of 28, 32 or 64, got "
-            f"{tuple(image_shape)}: resnet_generator and resnet_critic take powers of two from 32, "
-            "mlp_generator and mlp_critic any shape"
-        )
-    return channels, height, _STAGES[height]
+    sizes = "a size of 28, 32 or 64"
+    others = "resnet_generator and resnet_critic take powers of two from 32"
+    channels, size = check_image(image_shape, sizes, others)
+    if size not in _STAGES:
+        raise ValueError(wrong_image(image_shape, sizes, others))
+    return channels, size, _STAGES[size]

@@ -12,6 +12,8 @@ from torch._C import _functorch as functorch
 from torch.nn.utils import parametrize
 from torch.nn.utils.parametrizations import weight_norm
 
+from fgan.scores import describe
+
 Model = TypeVar("Model", bound=nn.Module)
 
 NORMS = ("none", "batch", "layer", "group", "instance", "spectral", "weight")
@@ -42,7 +44,8 @@ class Generator(nn.Module):
 
     def forward(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
         _check_shape("a latent", z, (self.latent_dim,))
-        samples: Tensor = self.layers(join(z, _label(condition, self.num_classes, z)))
+        label = _label("generator", condition, self.num_classes, z)
+        samples: Tensor = self.layers(join(z, label))
         return samples
 
 
@@ -72,7 +75,7 @@ class Critic(nn.Module):
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         _check_shape("samples", x, self.sample_shape)
-        features = self.stem(x, _label(condition, self.num_classes, x))
+        features = self.stem(x, _label("critic", condition, self.num_classes, x))
         scores: Tensor = self.layers(features)
         return rearrange(scores, "b 1 -> b")
 
@@ -91,20 +94,23 @@ def join_flat(x: Tensor, label: Tensor | None) -> Tensor:
     return join(rearrange(x, "b ... -> b (...)"), label)
 
 
-def _label(condition: Tensor | None, num_classes: int | None, x: Tensor) -> Tensor | None:
+def _label(
+    player: str, condition: Tensor | None, num_classes: int | None, x: Tensor
+) -> Tensor | None:
     """The one-hot label `[B, num_classes]` of the model's input x, or None without classes."""
     if num_classes is None:
         if condition is not None:
             raise ValueError(
-                "an unconditional model takes no condition: leave the condition out, or build the "
-                "model with num_classes=..."
+                f"an unconditional {player} takes no condition: leave the condition out, or build "
+                "the model with num_classes=..."
             )
         return None
     if condition is None:
         raise ValueError(
-            f"the model has {num_classes} classes and needs labels: call model(x, condition) with "
-            "integers [B], or build the model with num_classes=None"
+            f"the {player} has {num_classes} classes and needs labels: call model(x, condition) "
+            "with integers [B], or build the model with num_classes=None"
         )
+    _check_tensor("labels", condition)
     if condition.shape != x.shape[:1]:
         raise ValueError(f"expected labels {list(x.shape[:1])}, got {list(condition.shape)}")
     return one_hot(condition, num_classes, x.dtype)
@@ -113,9 +119,14 @@ def _label(condition: Tensor | None, num_classes: int | None, x: Tensor) -> Tens
 def one_hot(labels: Tensor, num_classes: int, dtype: torch.dtype) -> Tensor:
     """Integers `[...]` -> `[..., num_classes]` of `dtype`, also under vmap, grad and compile.
 
-    Raises ValueError for labels that are no integers, and in eager mode on the CPU, outside vmap,
-    for labels outside [0, num_classes).
+    Raises ValueError for labels that are no integers, for a number of classes or a dtype that is
+    none, and in eager mode on the CPU, outside vmap, for labels outside [0, num_classes).
     """
+    _check_tensor("labels", labels)
+    if type(num_classes) is not int or num_classes < 1:
+        raise ValueError(f"num_classes is a whole number from 1, and {num_classes!r} was given")
+    if not isinstance(dtype, torch.dtype):
+        raise ValueError(f"dtype is one of torch such as torch.float32, and {dtype!r} was given")
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
         raise ValueError(f"labels must be integers (int64), got {labels.dtype}")
     readable = _readable(labels)
@@ -136,7 +147,14 @@ def _readable(x: Tensor) -> Tensor | None:
     return x if plain and x.device.type == "cpu" else None
 
 
+def _check_tensor(name: str, x: object) -> None:
+    if not isinstance(x, Tensor):
+        raise ValueError(f"{name} are a tensor of integers, and {describe(x)} was given")
+
+
 def _check_shape(name: str, x: Tensor, shape: tuple[int, ...]) -> None:
+    if not isinstance(x, Tensor):
+        raise ValueError(f"{name} is a tensor, and {describe(x)} was given")
     if x.shape[1:] != shape or x.ndim == 0:
         expected = ", ".join(["B", *map(str, shape)])
         raise ValueError(f"expected {name} [{expected}], got {list(x.shape)}")

@@ -16,6 +16,8 @@ from fgan.models.layers import (
     normalization,
     unflatten,
 )
+from fgan.models.sizes import check_classes, check_sizes
+from fgan.scalars import check_count
 
 
 def mlp_generator(
@@ -32,10 +34,12 @@ def mlp_generator(
     The defaults give the network of the tutorials, 100-128-256-512-1024-784 for `(1, 28, 28)`. The
     first hidden layer has no norm, as there.
 
-    Raises ValueError for an unknown `norm` or `output`, and for instance norm (see
-    `layers.normalization`).
+    Raises ValueError for an unknown `norm` or `output`, for sizes below 1, and for instance norm
+    (see `layers.normalization`).
     """
     check_norm(norm)
+    sample_shape, hidden = check_sizes("sample_shape", sample_shape), check_sizes("hidden", hidden)
+    latent_dim, num_classes = check_count("latent_dim", latent_dim), check_classes(num_classes)
     if output is None:
         output = "tanh" if len(sample_shape) == 3 else "linear"
     if output not in ("tanh", "linear"):
@@ -62,9 +66,12 @@ def mlp_critic(
     The defaults give the network of the tutorials, 784-512-256-1 for `(1, 28, 28)`. The first
     hidden layer has no norm but `spectral` and `weight`, which are on every layer.
 
-    Raises ValueError for an unknown `norm`, and for instance norm (see `layers.normalization`).
+    Raises ValueError for an unknown `norm`, for sizes below 1, and for instance norm (see
+    `layers.normalization`).
     """
     check_norm(norm)
+    sample_shape, hidden = check_sizes("sample_shape", sample_shape), check_sizes("hidden", hidden)
+    num_classes = check_classes(num_classes)
     sizes = [math.prod(sample_shape) + (num_classes or 0), *hidden]
     layers = nn.Sequential(
         *_hidden_layers(sizes, norm),

@@ -16,6 +16,8 @@ from fgan.models.layers import (
     normalization,
     unflatten,
 )
+from fgan.models.sizes import check_classes, check_image, wrong_image
+from fgan.scalars import check_count
 
 
 def resnet_generator(
@@ -30,10 +32,12 @@ def resnet_generator(
     `image_shape` is (channels, size, size) with a power of two from 32 as size. From 4 x 4 on, one
     residual block of `width` channels per doubling, as in the paper's CIFAR-10 network.
 
-    Raises ValueError for another size and for an unknown `norm`.
+    Raises ValueError for another size, for counts below 1 and for an unknown `norm`.
     """
     check_norm(norm)
     channels, size = _check_image(image_shape)
+    latent_dim, width = check_count("latent_dim", latent_dim), check_count("width", width)
+    num_classes = check_classes(num_classes)
     doublings = size.bit_length() - 3  # from 4 to size
     layers = nn.Sequential(
         nn.Linear(latent_dim + (num_classes or 0), width * 4 * 4),
@@ -60,10 +64,11 @@ def resnet_critic(
     the paper's CIFAR-10 network. The first block has no norm but `spectral` and `weight`, which are
     on every layer.
 
-    Raises ValueError for another size and for an unknown `norm`.
+    Raises ValueError for another size, for counts below 1 and for an unknown `norm`.
     """
     check_norm(norm)
     channels, size = _check_image(image_shape)
+    width, num_classes = check_count("width", width), check_classes(num_classes)
     halvings = size.bit_length() - 4  # from size to 8
     layers = nn.Sequential(
         _first_block(channels + (num_classes or 0), width),
@@ -158,11 +163,9 @@ def _conv1(inputs: int, outputs: int) -> nn.Conv2d:
 
 def _check_image(image_shape: Sequence[int]) -> tuple[int, int]:
     """The channels and size of an image shape that the networks can take."""
-    channels, height, width = image_shape if len(image_shape) == 3 else (0, 0, 0)
-    if height != width or height < 32 or height & (height - 1):
-        raise ValueError(
-            "expected image_shape (channels, size, size) with a power of two from 32 as size, got "
-            f"{tuple(image_shape)}: conv_generator and conv_critic take 28, 32 and 64, "
-            "mlp_generator and mlp_critic any shape"
-        )
-    return channels, height
+    sizes = "a power of two from 32 as size"
+    others = "conv_generator and conv_critic take 28, 32 and 64"
+    channels, size = check_image(image_shape, sizes, others)
+    if size < 32 or size & (size - 1):
+        raise ValueError(wrong_image(image_shape, sizes, others))
+    return channels, size

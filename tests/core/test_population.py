@@ -157,6 +157,24 @@ def test_a_population_says_what_it_was_given():
         assert_close(state, population.init(SEEDS))
 
 
+def test_every_tensor_of_a_population_has_its_members():
+    """A state's tensor, latents and ε of one run are refused by name."""
+    population = fgan.population(fgan.gan(*pair()))
+    state, noise = population.init([1, 2]), population.noise([1, 2], 0, 4)
+    batch = make_batch(n_critic=1)
+    single = {**state.critic.params, "last.bias": state.critic.params["last.bias"][0]}
+    wrong = state._replace(critic=state.critic._replace(params=single))
+    inputs = batch.real[0], None, noise.critic_latent[0], noise.mix[0]
+    with pytest.raises(ValueError, match=r"members, \[2\].*critic.params.'last.bias'. is .*\[1\]"):
+        population.step(wrong, batch, noise)
+    with pytest.raises(ValueError, match=r"latent of a population .* members"):
+        population.critic_update(state, *inputs[:2], noise.critic_latent[0, 0], inputs[3])
+    with pytest.raises(ValueError, match=r"mix of a population .* members"):
+        population.critic_update(state, *inputs[:3], noise.mix[0, 0])
+    with pytest.raises(ValueError, match="the state is a GANState"):
+        population.generate((state, None), noise.generator_latent[0])
+
+
 def test_a_population_has_members():
     """As many seeds as there are, and as many values, as tensors."""
     algorithm = fgan.wgan_gp(*pair(), n_critic=2)

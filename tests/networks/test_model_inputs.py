@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -121,6 +122,38 @@ def test_labels_out_of_range_or_of_another_kind(kind: str) -> None:
             model(x, torch.zeros(BATCH, dtype=dtype))
     with pytest.raises(ValueError, match=r"expected labels \[4\], got \[4, 1\]"):
         model(x, torch.zeros(BATCH, 1, dtype=torch.int64))
+
+
+WRONG_SIZES = [
+    (
+        "mlp_generator",
+        dict(sample_shape=(2, 0)),
+        r"sample_shape\[1\] is a whole number from 1.* 0 ",
+    ),
+    ("mlp_critic", dict(sample_shape=2), r"sample_shape is a sequence of whole numbers.* 2 was"),
+    ("mlp_critic", dict(sample_shape=(2,), hidden=(8, 2.5)), r"hidden\[1\] is a whole.* 2\.5 "),
+    ("mlp_generator", dict(sample_shape=(2,), latent_dim="3"), "latent_dim is a whole.* '3' "),
+    ("mlp_critic", dict(sample_shape=(2,), num_classes=True), "num_classes is a whole.* True "),
+    ("conv_generator", dict(image_shape=(1, 28, 28), width=0), "width is a whole.* 0 was"),
+    ("conv_critic", dict(image_shape=None), "image_shape is a sequence.* None was"),
+    ("resnet_generator", dict(image_shape=(1, 32.0, 32)), r"image_shape\[1\] is a whole.* 32\.0 "),
+    ("resnet_critic", dict(image_shape=(1, 32, 32), num_classes=-1), "num_classes is .* -1 was"),
+]
+
+
+@pytest.mark.parametrize(("make", "sizes", "message"), WRONG_SIZES)
+def test_sizes_are_whole_numbers(make: str, sizes: dict[str, Any], message: str) -> None:
+    """The error names the argument and what was given, before a layer is made."""
+    with pytest.raises(ValueError, match=message):
+        getattr(fgan.models, make)(**sizes)
+
+
+@pytest.mark.parametrize("wrap", [lambda a: fgan.accumulate(a, 2), fgan.compile, fgan.population])
+def test_what_is_no_algorithm_is_not_wrapped(wrap: Callable[[Any], Any]) -> None:
+    """A module in place of the algorithm is an error that says so."""
+    kind = "the algorithm is one that a recipe made.* a dict of 0 was"
+    with pytest.raises(ValueError, match=kind):
+        wrap({})
 
 
 def test_training_refuses_labels_that_one_player_lacks() -> None:

@@ -5,7 +5,7 @@ operation. Each pass removes, or puts in another form, what a person would not h
 a module of its own, which says what the pass does and why.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from typing import Literal, NamedTuple
 
 from torch.fx import Graph
@@ -111,6 +111,8 @@ def check_names(names: Sequence[str]) -> None:
     """Raise ValueError for a name that no pass has, and TypeError for a single string."""
     if isinstance(names, str):
         raise TypeError(f"disable_passes takes a sequence of names: disable_passes=({names!r},)")
+    if not isinstance(names, Sequence | Set):
+        raise TypeError(f"disable_passes takes a sequence of names of passes, not {names!r}")
     known = [each.name for each in PASSES]
     unknown = [name for name in names if name not in known]
     if unknown:
