@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 import signal
 import threading
 from collections.abc import Iterator
@@ -107,11 +108,11 @@ def train(
             last = done == rounds or stopped
             screen.advance(done)
             if done % log_every == 0 or last:
-                figures = _figures(info, done)
+                figures = _figures(info, done, _replay_hint(out, done, run))
                 metrics.write(done, figures)
                 screen.show(done, figures)
             if done % every == 0 or last:
-                _figures(info, done)
+                _figures(info, done, _replay_hint(out, done, run))
                 checkpoints.save(out / CHECKPOINT, state)
                 samples = draw_samples(algorithm, state, latent, labels, data)
                 save_samples(out / SAMPLES / f"round-{done:06d}.png", samples, labels, data)
@@ -166,7 +167,14 @@ def save_samples(path: Path, samples: Tensor, labels: Tensor | None, data: DataS
         pictures.save_images(path, samples, columns=len(names), headings=names)
 
 
-def _figures(info: GANInfo, done: int) -> dict[str, float]:
+def _replay_hint(out: Path, done: int, run: Run | None) -> str:
+    """How to find the operation at which a round stopped to be finite."""
+    if run is not None:
+        return f"fgan replay {shlex.quote(str(out))} --round {done}"
+    return f"fgan.run.replay.replay(algorithm, data, out={str(out)!r}, round={done}, ...)"
+
+
+def _figures(info: GANInfo, done: int, hint: str) -> dict[str, float]:
     """The round's figures as numbers: the one place where the host waits for the device."""
     named = {name: value for name, value in info._asdict().items() if name != "terms"} | info.terms
     values = torch.stack([value.double() for value in named.values()]).tolist()
@@ -174,8 +182,9 @@ def _figures(info: GANInfo, done: int) -> dict[str, float]:
     for name, value in figures.items():
         if not math.isfinite(value):
             raise DivergenceError(
-                f"round {done}: {name} is {value}. What was saved before is kept; start a run "
-                "with a smaller learning rate or a stronger constraint"
+                f"round {done}: {name} is {value}. What was saved before is kept. To see where "
+                f"the first such number arose: {hint}. Then start a run with a smaller learning "
+                "rate or a stronger constraint"
             )
     return figures
 
