@@ -13,6 +13,7 @@ import inspect
 import math
 import os
 import re
+import shlex
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ from typing import Any, NamedTuple
 import einops
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import Node
 from torch.nn.modules.module import (
     register_module_forward_hook,
     register_module_forward_pre_hook,
@@ -43,7 +45,7 @@ _PENALTY: CodeType = objectives._penalty_at.__code__
 class Origin(NamedTuple):
     """The operation whose result was not finite although its inputs were."""
 
-    count: int
+    position: int
     """Operations of the round before it; -1 for what the round was given."""
     operation: str
     """Such as "aten.mm.default"; the name of a tensor for what the round was given."""
@@ -160,6 +162,7 @@ class Layers:
         self._stack: list[str] = []
         self._names: dict[int, str] = {}
         self._generator: nn.Module | None = None
+        self._nodes: dict[int, Node] = {}
 
     @property
     def current(self) -> str:
@@ -203,14 +206,15 @@ class Layers:
         for tensor in tree.leaves(output):
             node = tensor.grad_fn if isinstance(tensor, Tensor) else None
             # A container gives the output of its last layer, whose name is the better one.
-            if node is not None and "fgan layer" not in node.metadata:
-                node.metadata["fgan layer"] = name
+            if node is not None and id(node) not in self._nodes:
+                self._nodes[id(node)] = node
                 node.register_prehook(enter)
 
     def start(self, player: str) -> None:
         """A part of a round begins."""
         self.player, self.entered, self._generator = player, "", None
         self._stack.clear()
+        self._nodes.clear()
 
 
 def forward_line(rerun: Callable[[Watch], Any], origin: Origin) -> str:
@@ -223,7 +227,7 @@ def forward_line(rerun: Callable[[Watch], Any], origin: Origin) -> str:
         warnings.simplefilter("always")
         try:
             with torch.autograd.set_detect_anomaly(True, check_nan=False):
-                rerun(Watch(stop=origin.count))
+                rerun(Watch(stop=origin.position))
         except _Reached:
             pass
     for warning in reversed(caught):
@@ -232,6 +236,16 @@ def forward_line(rerun: Callable[[Watch], Any], origin: Origin) -> str:
             if not file.startswith(_LIBRARIES) and file != __file__:
                 return f"{file}:{line}, in {function}"
     return ""
+
+
+def replay_hint(folder: Path, round: int) -> str:
+    """How to find the operation at which a round of a run stopped to be finite.
+
+    The command reads the run's settings; a run of a script has none on the disk.
+    """
+    if (folder / "config.json").exists():
+        return f"fgan replay {shlex.quote(str(folder))} --round {round}"
+    return f"fgan.run.replay.replay(algorithm, data, out={str(folder)!r}, round={round}, ...)"
 
 
 def _frames() -> Iterator[FrameType]:

@@ -150,12 +150,13 @@ def replay(
 
 
 def checkpoint_files(folder: Path) -> dict[Path, int]:
-    """The checkpoints in a folder, and the rounds that each has completed, the latest first.
+    """The checkpoints of a run, and the rounds that each has completed, the latest first.
 
-    A file that cannot be read is left out.
+    Whatever the files are called, the round is read from the state. A file that cannot be read is
+    left out.
     """
     rounds: dict[Path, int] = {}
-    for path in sorted(folder.glob("checkpoint*.pt")):
+    for path in sorted([*folder.glob("checkpoint*.pt"), *folder.glob("checkpoints/*.pt")]):
         try:
             leaves = torch.load(path, map_location="cpu", weights_only=True)["leaves"]
             rounds[path] = int(leaves[".round"])
@@ -169,7 +170,11 @@ def _state_before(folder: Path, initial: GANState, round: int, say: Say) -> GANS
     for path, done in checkpoint_files(folder).items():
         if done >= round:
             continue
-        state = checkpoints.load(path, like=initial)
+        try:
+            state = checkpoints.load(path, like=initial)
+        except checkpoints.CheckpointError as error:
+            say(f"{path.name} is left out: {error}")
+            continue
         if bad := not_finite(state, since=initial):
             say(f"{path.name} (round {done}) is left out: {bad[0]} is not finite")
             continue
