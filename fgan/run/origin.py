@@ -32,10 +32,11 @@ from torch.nn.utils import parametrize
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fgan import objectives, tree
+from fgan.networks import autocast
 
 _LIBRARIES = (
     *(str(Path(inspect.getfile(package)).parent) + os.sep for package in (torch, einops)),
-    *(inspect.getfile(module) for module in (contextlib, functools)),
+    *(inspect.getfile(module) for module in (contextlib, functools, autocast)),
 )
 """Folders and files whose lines say little: the caller's line is looked for."""
 _BACKWARD: set[CodeType] = {torch.autograd.grad.__code__, torch.autograd.backward.__code__}
@@ -270,6 +271,10 @@ def _kind(module: nn.Module) -> str:
 
 
 def _floating(values: Any) -> list[Tensor]:
+    """The tensors that may hold a number that is not finite, of any tree.
+
+    Autograd writes some zeros as tensors without memory, which no operation may read here.
+    """
     return [
         leaf
         for leaf in tree.leaves(values)
@@ -277,11 +282,16 @@ def _floating(values: Any) -> list[Tensor]:
         and (leaf.is_floating_point() or leaf.is_complex())
         and leaf.layout is torch.strided
         and leaf.numel()
+        and _storage(leaf)
     ]
 
 
 def _storage(tensor: Tensor) -> int:
-    return tensor.untyped_storage().data_ptr()
+    """The address of a tensor's memory; 0 where there is none."""
+    try:
+        return tensor.untyped_storage().data_ptr()
+    except RuntimeError:
+        return 0
 
 
 def _is_finite(tensor: Tensor) -> bool:

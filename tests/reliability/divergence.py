@@ -4,11 +4,11 @@ A variant trains for some good rounds and saves them. Then a learning rate, a sa
 makes a number infinite. The variant passes if
 
 - the run ends with DivergenceError, which names a figure, and a round within one logged interval of
-  the first round that is not finite;
+  the first round whose state or figures are not finite;
 - the checkpoint is that of the good rounds, finite, and a run with better settings goes on from it;
 - `replay` finds the player, and the pass or the sample.
 
-`run(count)` takes `count` of the 76 variants, spread over all kinds.
+`run(count)` takes `count` of the 79 variants, spread over all kinds.
 """
 
 import io
@@ -162,7 +162,7 @@ def fault(variant, out):
     place = replay(broken, data, out=out, round=ended, **SETTINGS).place
     if place is None or place.origin is None:
         return "replay does not find the place"
-    if not place.round <= ended < place.round + LOG:
+    if not place.round <= ended <= place.round + LOG:
         return f"the run ended at round {ended}, and round {place.round} is not finite"
     origin = place.origin
     if origin.phase != variant.phase:
