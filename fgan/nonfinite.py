@@ -72,12 +72,12 @@ def skip_nonfinite(algorithm: Algorithm) -> Algorithm:
         gradient = whole.generator_gradient(_inner(state), latent, data)
         return _counted("generator", state.generator, gradient)
 
-    def apply_critic(state: GANState, gradient: Gradient) -> GANState:
+    def apply_to_critic(state: GANState, gradient: Gradient) -> GANState:
         new = whole.apply_critic(_inner(state), gradient)
         critic, _ = _kept("critic", state.critic, new.critic, gradient)
         return GANState(state.generator, critic, state.ema, new.round)
 
-    def apply_generator(state: GANState, gradient: Gradient) -> GANState:
+    def apply_to_generator(state: GANState, gradient: Gradient) -> GANState:
         new = whole.apply_generator(_inner(state), gradient)
         generator, choose = _kept("generator", state.generator, new.generator, gradient)
         ema = tree.map(choose, state.ema, new.ema) if isinstance(new.ema, EMA) else new.ema
@@ -85,9 +85,9 @@ def skip_nonfinite(algorithm: Algorithm) -> Algorithm:
 
     changed = whole._replace(
         critic_gradient=critic_gradient,
-        apply_critic=apply_critic,
+        apply_critic=apply_to_critic,
         generator_gradient=generator_gradient,
-        apply_generator=apply_generator,
+        apply_generator=apply_to_generator,
     )
     return algorithm._replace(init=init, **of_parts(changed))
 

@@ -8,6 +8,7 @@ from torch import nn
 import fgan
 from fgan import tree
 from fgan.nonfinite import SkipState, guarded_state
+from fgan.objectives import adversarial, adversarial_generator
 
 NAN, INF = float("nan"), float("inf")
 
@@ -186,6 +187,31 @@ def test_a_buffer_with_infinities_of_its_own_is_no_reason():
     assert counts(info) == [1, 0]
     assert state.critic.buffers["seen"].isfinite().all()
     assert info.critic_loss.isfinite()
+
+
+def game(critic_loss=fgan.losses.hinge_critic_loss, generator_loss=None):
+    """A game of two losses by SGD."""
+    rates = dict(critic_optimizer=fgan.sgd(0.1), generator_optimizer=fgan.sgd(0.1))
+    generator_loss = generator_loss or fgan.losses.wasserstein_generator_loss
+    objectives = adversarial(critic_loss), adversarial_generator(generator_loss)
+    return fgan.make_algorithm(*pair(), *objectives, **rates)
+
+
+@pytest.mark.parametrize("player", ["critic", "generator"])
+@pytest.mark.parametrize("what", ["loss", "gradient"])
+def test_the_loss_or_the_gradient_is_enough(player, what):
+    """An infinite loss with a finite gradient, and a finite loss with a gradient that is NaN."""
+
+    def loss(real, fake):
+        return fake + INF if what == "loss" else fake + torch.sqrt(fake - fake)
+
+    guarded = fgan.skip_nonfinite(game(**{f"{player}_loss": loss}))
+    start = guarded.init(0)
+    state, info = guarded.step(start, *make_round(guarded))
+    assert torch.isfinite(getattr(info, f"{player}_loss")) == (what == "gradient")
+    assert torch.isfinite(getattr(info, f"{player}_grad_norm")) == (what == "loss")
+    assert counts(info) == [player == "critic", player == "generator"]
+    assert_identical(getattr(state, player).params, getattr(start, player).params)
 
 
 def test_what_cannot_be_guarded_is_refused():
