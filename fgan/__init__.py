@@ -10,6 +10,7 @@ from fgan.accumulation import accumulate
 from fgan.algorithm import make_algorithm
 from fgan.compiler.compile import compile
 from fgan.networks import Network, make_functional
+from fgan.nonfinite import skip_nonfinite
 from fgan.optim import adam, adamw, rmsprop, sgd
 from fgan.population import population
 from fgan.recipes import gan, wgan, wgan_div, wgan_gp
@@ -43,6 +44,7 @@ __all__ = [
     "population",
     "rmsprop",
     "sgd",
+    "skip_nonfinite",
     "train",
     "tree",
     "wgan",

@@ -1,9 +1,10 @@
-"""The command line: `fgan train` and `fgan sample`."""
+"""The command line: `fgan train`, `fgan sample` and `fgan replay`."""
 
 import argparse
 import dataclasses
 import sys
 from collections.abc import Sequence
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from fgan.recipes import RECIPES
 from fgan.run import checkpoints, pictures
 from fgan.run.configuration import MODELS, Config, Run
 from fgan.run.loop import CHECKPOINT, CONFIG, SAMPLES, DivergenceError, train
+from fgan.run.replay import replay_run
 from fgan.scalars import check_count
 from fgan.seeds import mix_seed
 from fgan.types import Algorithm
@@ -119,6 +121,18 @@ def sample_command(
     else:
         pictures.save_images(out, samples, columns, headings)
     console.print(f"{num} samples in {out}")
+
+
+def replay_command(
+    console: Console, folder: Path, round: int | None, data_root: Path | None, device: str | None
+) -> None:
+    """`fgan replay`: play rounds again; status 1 where a number is not finite, which is shown."""
+    say = partial(console.print, markup=False)  # names of tensors have brackets
+    _, last, place, _ = replay_run(folder, round, _device(device), data_root, say)
+    if place is not None:
+        say(str(place))
+        raise DivergenceError(f"round {place.round} is not finite")
+    console.print(f"all numbers of round {last} are finite")
 
 
 def _resumed(out: Path | None, given: dict[str, Any]) -> Config:
@@ -231,5 +245,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--condition", metavar="LABEL", help="a class, by name or number (default: all in turn)")
     add("--seed", type=int, default=0, metavar="S", help="of the latents (default: 0)")
     add("--out", type=Path, required=True, metavar="FILE.png")
+    add("--device", metavar="D", help="(default: cuda where there is one, else cpu)")
+
+    about = "play rounds again, and find the first number that is not finite"
+    add = commands.add_parser("replay", help=about).add_argument
+    commands.choices["replay"].set_defaults(command=replay_command)
+    add("folder", type=Path, metavar="DIR", help="of the run")
+    add("--round", type=int, metavar="N", help="(default: all after the newest checkpoint)")
+    add("--data-root", type=Path, metavar="DIR", help="as in fgan train")
     add("--device", metavar="D", help="(default: cuda where there is one, else cpu)")
     return parser

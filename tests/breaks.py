@@ -369,6 +369,42 @@ BREAKS = {
     "views that the compiler rejects": Break(
         "view_to_reshape", "node.target = aten.reshape.default", "pass", "compiled_step",
     ),
+    # numbers that are not finite
+    "guard looks at the loss alone": Break(
+        "_is_nonfinite", "(loss, *gradient.params.values())", "(loss,)", "nonfinite",
+    ),
+    "guard looks at the gradient alone": Break(
+        "_is_nonfinite", "(loss, *gradient.params.values())", "gradient.params.values()",
+        "nonfinite",
+    ),
+    "guard does not see new buffers": Break(
+        "_is_nonfinite", "if new.is_floating_point():", "if False:", "nonfinite",
+    ),
+    "guard blames an attention mask": Break(
+        "_is_nonfinite", "| ~torch.isfinite(buffers[key])", "", "nonfinite",
+    ),
+    "guard lets the EMA move": Break(
+        "apply_to_generator", "tree.map(choose, state.ema, new.ema)", "new.ema", "nonfinite",
+    ),
+    "guard forgets what it has skipped": Break(
+        "nonfinite._kept", "before.skipped + skip", "before.skipped", "nonfinite",
+    ),
+    "replay blames the last operation for the first one": Break(
+        "Watch.__torch_dispatch__", "min(sources) if sources else", "", "replay",
+    ),
+    "replay goes on from a state that is not finite": Break(
+        "_state_before", "if bad := not_finite(state, since=initial):", "if bad := []:", "replay",
+    ),
+    "replay reads the batches of another round": Break(
+        "replay.replay", "conditional, start=start", "conditional, start=0", "replay",
+    ),
+    "replay names the forward layer in a backward pass": Break(
+        "Watch._new", "self.layers.entered if is_backward else self.layers.current",
+        "self.layers.current", "replay",
+    ),
+    "replay takes the penalty for a forward pass": Break(
+        "Watch._new", '"penalty" if is_penalty else', "", "replay",
+    ),
     # measures
     "W-divergence counts its penalty twice": Break(
         "w_divergence", "(at_real + at_fake) / 2", "(at_real + at_fake)", "oracles",

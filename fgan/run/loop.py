@@ -18,6 +18,7 @@ from fgan.data import DataSet, batches, load
 from fgan.run import checkpoints, pictures
 from fgan.run.configuration import Run
 from fgan.run.metrics import MetricsFile
+from fgan.run.origin import replay_hint
 from fgan.scalars import check_count
 from fgan.seeds import mix_seed
 from fgan.types import Algorithm, GANInfo, GANState
@@ -107,11 +108,11 @@ def train(
             last = done == rounds or stopped
             screen.advance(done)
             if done % log_every == 0 or last:
-                figures = _figures(info, done)
+                figures = _figures(info, done, out)
                 metrics.write(done, figures)
                 screen.show(done, figures)
             if done % every == 0 or last:
-                _figures(info, done)
+                _figures(info, done, out)
                 checkpoints.save(out / CHECKPOINT, state)
                 samples = draw_samples(algorithm, state, latent, labels, data)
                 save_samples(out / SAMPLES / f"round-{done:06d}.png", samples, labels, data)
@@ -166,7 +167,7 @@ def save_samples(path: Path, samples: Tensor, labels: Tensor | None, data: DataS
         pictures.save_images(path, samples, columns=len(names), headings=names)
 
 
-def _figures(info: GANInfo, done: int) -> dict[str, float]:
+def _figures(info: GANInfo, done: int, out: Path) -> dict[str, float]:
     """The round's figures as numbers: the one place where the host waits for the device."""
     named = {name: value for name, value in info._asdict().items() if name != "terms"} | info.terms
     values = torch.stack([value.double() for value in named.values()]).tolist()
@@ -174,8 +175,9 @@ def _figures(info: GANInfo, done: int) -> dict[str, float]:
     for name, value in figures.items():
         if not math.isfinite(value):
             raise DivergenceError(
-                f"round {done}: {name} is {value}. What was saved before is kept; start a run "
-                "with a smaller learning rate or a stronger constraint"
+                f"round {done}: {name} is {value}. What was saved before is kept. To see where "
+                f"the first such number arose: {replay_hint(out, done)}. Then start a run with "
+                "a smaller learning rate or a stronger constraint"
             )
     return figures
 

@@ -15,7 +15,7 @@ FLOORS = {
     2: "networks penalties augment",
     3: "checks objectives measures",
     4: "game algorithm",
-    5: "recipes population accumulation distributed compiler evaluation data testing",
+    5: "recipes population accumulation nonfinite distributed compiler evaluation data testing",
     6: "run",
     7: "cli __main__",
     8: "",
