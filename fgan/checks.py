@@ -36,7 +36,8 @@ def check_samples(real: Tensor, fake: Tensor) -> None:
             f"the generator makes samples of shape {list(fake.shape[1:])} and the data are "
             f"{list(real.shape[1:])} (batch sizes {fake.shape[0]} and {real.shape[0]})"
         )
-    if real.dtype != fake.dtype:
+    # The caller's own autocast makes fakes of its dtype.
+    if real.dtype != fake.dtype and not torch.is_autocast_enabled(real.device.type):
         wanted = str(fake.dtype).removeprefix("torch.")
         raise ValueError(
             f"real samples are {str(real.dtype).removeprefix('torch.')} and fake ones, the "
@@ -141,8 +142,8 @@ def check_draws(draws: dict[str, Draw], extra: Extra, like: Tensor | None) -> No
     for name, draw in draws.items():
         if name not in extra:
             raise ValueError(
-                f"the objective has declared the random tensor {name!r}, and extra has "
-                f"{', '.join(map(repr, extra)) or 'none'}: algorithm.noise draws it"
+                f"the objective has declared the random tensor {name!r}, and extra="
+                f"{describe(extra)} was given without it: algorithm.noise draws it"
             )
         rest = draw.shape if draw.shape is not None else None if like is None else like.shape[1:]
         given = tuple(extra[name].shape[1:])
@@ -252,6 +253,7 @@ def check_state(
 
     Within `vmap` a number on the CPU does not mix with tensors of another device.
     """
+    check_gan_state(state, "generator", "critic", "round")
     lead = tuple(state.round.shape)
     if len(lead) != len(members) or any(
         known not in (None, size) for known, size in zip(members, lead, strict=True)

@@ -29,7 +29,7 @@ from fgan.objectives import (
     CriticObjective,
     GeneratorObjective,
 )
-from fgan.optim import Optimizer
+from fgan.optim import Optimizer, check_params
 from fgan.scalars import Scalar, scalar_at
 from fgan.types import (
     EMA,
@@ -89,6 +89,7 @@ def critic_gradient(game: Game, state: GANState, data: Data) -> Gradient:
     passes, and one loss would use three different critics.
     """
     params, buffers, _ = state.critic
+    check_params("the critic's parameters", params)
     checks.check_draws(game.critic_objective.draws, data.extra, data.real)
 
     def objective(params: Params) -> tuple[Tensor, tuple[Params, dict[str, Tensor]]]:
@@ -120,6 +121,7 @@ def generator_gradient(game: Game, state: GANState, latent: Tensor, data: Data) 
     params, buffers, _ = state.generator
     conditions = () if data.condition is None else (data.condition,)
     critic = partial(game.critic.apply, state.critic.params, state.critic.buffers)
+    check_params("the generator's parameters", params)
     checks.check_draws(game.generator_objective.draws, data.extra, data.real)
 
     def objective(params: Params) -> tuple[Tensor, tuple[Params, dict[str, Tensor]]]:
@@ -200,6 +202,7 @@ def generator_update(
     if parts.uses_real and real is None:
         raise ValueError("this generator's loss uses the real scores: give real samples too")
     extra = _extra(parts.extra[1], extra)
+    checks.check_gan_state(state, "critic", "round")
     checks.check_generator_inputs(state, latent, condition, real, extra)
     data = Data(real, None, condition, None, extra, state.round)
     gradient = parts.generator_gradient(state, latent, data)

@@ -20,7 +20,7 @@ def wasserstein_estimate(critic: Critic, real: Tensor, fake: Tensor) -> Tensor:
 
     At most K · W1 for a K-Lipschitz critic (Arjovsky et al. 2017, arXiv 1701.07875, eq. 2).
     """
-    return _scores(critic, real).mean() - _scores(critic, fake).mean()
+    return _scores(critic, real, "real").mean() - _scores(critic, fake, "fake").mean()
 
 
 def w_divergence(
@@ -33,6 +33,8 @@ def w_divergence(
     between the two: across a gap a critic may be as steep as it likes, and what it says is no
     distance. Raises ValueError for a negative k, and for p below 1.
     """
+    for name, samples in ("real", real), ("fake", fake):
+        check_tensor(name, samples)
     at_real = w_divergence_penalty(critic, real, k, p).mean()
     at_fake = w_divergence_penalty(critic, fake, k, p).mean()
     return wasserstein_estimate(critic, real, fake) - (at_real + at_fake) / 2
@@ -45,14 +47,15 @@ def jensen_shannon_estimate(critic: Critic, real: Tensor, fake: Tensor) -> Tenso
     arXiv 1406.2661, theorem 1).
     """
     # The two terms of `losses.minimax_critic_loss`, apart, since the batches may differ in size.
-    loss = softplus(-_scores(critic, real)).mean() + softplus(_scores(critic, fake)).mean()
+    loss = softplus(-_scores(critic, real, "real")).mean()
+    loss = loss + softplus(_scores(critic, fake, "fake")).mean()
     return math.log(2) - loss / 2
 
 
-def _scores(critic: Critic, samples: Tensor) -> Tensor:
+def _scores(critic: Critic, samples: Tensor, name: str) -> Tensor:
     if not callable(critic):
         raise ValueError(f"the critic is a function x -> scores, and {describe(critic)} was given")
-    check_tensor("samples", samples)
+    check_tensor(name, samples)
     if not samples.ndim or not len(samples):
-        raise ValueError(f"samples are a tensor [B, ...], and {describe(samples)} was given")
+        raise ValueError(f"{name} is a tensor [B, ...], and {describe(samples)} was given")
     return as_scores(critic(samples), samples)

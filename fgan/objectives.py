@@ -235,6 +235,11 @@ def _penalty_at(term: Penalty, score: Callable[..., Tensor], data: Data) -> Tens
     conditions = () if data.condition is None else (data.condition,)
     if callable(term.at):
         points = term.at(data)
+        if not isinstance(points, Points):
+            raise ValueError(
+                f"the place (at) of the penalty {term.name!r} gives fgan.penalties.Points(samples, "
+                f"conditions), and it gave {describe(points)}"
+            )
     else:
         assert data.mix is not None
         points = SAMPLE_AT[term.at](real, fake, data.mix, conditions)
@@ -247,10 +252,11 @@ def _penalty_at(term: Penalty, score: Callable[..., Tensor], data: Data) -> Tens
         )
     else:
         value = term.function(score, points.samples, conditions=points.conditions)
-    if value.shape != points.samples.shape[:1]:
+    if not isinstance(value, Tensor) or value.shape != points.samples.shape[:1]:
+        given = list(value.shape) if isinstance(value, Tensor) else describe(value)
         raise ValueError(
             f"a penalty is one value a sample, [{len(points.samples)}], and {term.name!r} gave "
-            f"{list(value.shape)}"
+            f"{given}"
         )
     return value
 
@@ -291,7 +297,8 @@ def _checked(term: Penalty) -> Penalty:
         check_callable("a penalty's place", term.at, "of fgan.types.Data", 1)
     weight = check_scalar("penalty_weight", term.weight, 0.0)
     every = check_count("every", term.every)
-    if not callable(term.at) and term.at not in SAMPLE_AT:
+    known = callable(term.at) or (isinstance(term.at, str) and term.at in SAMPLE_AT)
+    if not known:
         raise ValueError(f"sample_at is one of {', '.join(SAMPLE_AT)}; {term.at!r} was given")
     name = term.name or _name_of(term.function)
     return term._replace(name=name, weight=weight, every=every)

@@ -261,6 +261,12 @@ def _check_update(kind: type, gradients: Params, state: Any, params: Params, **k
             f"this optimiser keeps a {kind.__name__}, and {describe(state)} was given. Is the "
             "state of another optimiser?"
         )
+    updates = getattr(state, "updates", None)
+    if not isinstance(updates, Tensor):
+        raise ValueError(
+            "the optimiser state's updates are a 0-d integer tensor, and "
+            f"{describe(updates)} was given"
+        )
     form = _form(params)
     if form and form == _form(gradients):
         moments = [_form(getattr(state, name)) for name, is_kept in kept.items() if is_kept]

@@ -18,7 +18,7 @@ from torch.func import vmap
 from fgan import tree
 from fgan.checks import check_gan_state, check_members, check_seeds, check_state, check_type
 from fgan.recipes import check_algorithm
-from fgan.scores import describe
+from fgan.scores import check_callable, describe
 from fgan.types import (
     Algorithm,
     Batch,
@@ -251,7 +251,8 @@ def _algorithms(recipe: Callable[[Any], Algorithm], values: Any) -> list[Algorit
     leaves = tree.leaves(values)
     if not leaves or not all(isinstance(leaf, Tensor) for leaf in leaves):
         raise ValueError(
-            f"a function of hyper-parameters needs their values, tensors [members], not {values!r}"
+            "a function of hyper-parameters needs their values, tensors [members]: "
+            f"population({describe(recipe)}, values={describe(values)}) was given"
         )
     shapes = [list(leaf.shape) for leaf in leaves]
     if not all(shape and shape[0] == shapes[0][0] for shape in shapes if shapes[0]):
@@ -259,6 +260,7 @@ def _algorithms(recipe: Callable[[Any], Algorithm], values: Any) -> list[Algorit
             "the values are tensors [members] with one axis for the members, and tensors "
             f"{', '.join(map(str, shapes))} were given: this is no population"
         )
+    check_callable("the function of hyper-parameters", recipe, "values -> Algorithm", 1)
     members = tree.unstack(values)
     if not members:
         raise ValueError("a population has at least one member, and there is no value")

@@ -20,6 +20,12 @@ def check_module(name: str, module: object) -> None:
     if not isinstance(module, nn.Module):
         advice = "call the class" if isinstance(module, type) else "wrap functions in a module"
         raise ValueError(f"{name} is an nn.Module, and {describe(module)} was given: {advice}")
+    for key, tensor in (*module.named_parameters(), *module.named_buffers()):
+        if tensor.is_meta:
+            raise ValueError(
+                f"{name} has its tensor {key!r} on the device meta, without values, and networks "
+                "have values: module.to_empty(device=...), and then load or draw them"
+            )
 
 
 class Expected:

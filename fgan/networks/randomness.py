@@ -21,6 +21,7 @@ from fgan import tree
 from fgan.networks.attributes import is_known
 from fgan.networks.functional import Apply, Network, arity, make_functional
 from fgan.networks.squash import check_output
+from fgan.scores import describe
 
 _SIZE = 2  # of the batch: BatchNorm in training mode needs two samples
 
@@ -129,6 +130,11 @@ def _check_differentiable(role: str, module: nn.Module, network: Network, inputs
     with torch.enable_grad():
         output, _ = network.apply(params, network.buffers, *inputs)
     tensors = [leaf for leaf in tree.leaves(output) if isinstance(leaf, Tensor)]
+    if isinstance(output, Tensor) and not output.is_floating_point():
+        raise ValueError(
+            f"the {role} ({type(module).__name__}) gives {describe(output)}, and a tensor of "
+            "floating point is expected"
+        )
     if tensors and not any(leaf.requires_grad for leaf in tensors):
         raise ValueError(
             f"the output of the {role} ({type(module).__name__}) has no gradient by its "
