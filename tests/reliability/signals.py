@@ -78,7 +78,6 @@ def _in_imports(pause: float) -> str:
             stderr=subprocess.STDOUT,
             text=True,
             env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
         time.sleep(pause)
         process.send_signal(signal.SIGINT)
