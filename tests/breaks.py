@@ -28,8 +28,8 @@ BREAKS = {
         "Records.save",
         """save_samples(picture_path(self._pictures, done), samples, labels, self._data)
             self._history.save(state, done)""",
-        """self._history.save(state, done)
-            save_samples(picture_path(self._pictures, done), samples, labels, self._data)""",
+        "self._history.save(state, done); "
+        "save_samples(picture_path(self._pictures, done), samples, labels, self._data)",
         "durable resume",
     ),
     "figures not on the disk before the checkpoint": Break(
