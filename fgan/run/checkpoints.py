@@ -5,7 +5,7 @@ import io
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -146,7 +146,8 @@ def _digest(leaves: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256()
     for name, leaf in sorted(leaves.items()):
         digest.update(f"{name} {_describe(leaf)}\n".encode())
-        digest.update(leaf.detach().contiguous().reshape(-1).view(torch.uint8).numpy())
+        values = leaf.detach().contiguous().reshape(-1).view(torch.uint8)
+        digest.update(cast(bytes, values.numpy()))  # any buffer will do
     return digest.hexdigest()
 
 

@@ -66,6 +66,7 @@ def train(
     where a loss or the state is no longer finite, and SaveError, an OSError, where a file cannot be
     written, both with the last good checkpoint left in place.
     """
+    check_count("rounds", rounds)
     every = default_interval(rounds) if sample_every is None else sample_every
     plan = _Plan(rounds, batch_size, seed, conditional, log_every, every)
     _check_settings(algorithm, plan, keep)
@@ -112,7 +113,7 @@ class _Plan(NamedTuple):
 
 
 def _check_settings(algorithm: Algorithm, plan: _Plan, keep: int) -> None:
-    for name in ("rounds", "log_every", "batch_size", "sample_every"):
+    for name in ("log_every", "batch_size", "sample_every"):
         check_count(name, getattr(plan, name))
     check_count("keep", keep, 0)
     if algorithm.members:
