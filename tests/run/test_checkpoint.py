@@ -126,7 +126,10 @@ def malformed(state):
         ("x", "a str"),
         (leaf.to("meta"), "a Tensor on meta"),
         (leaf.float().to_sparse(), "a Tensor on cpu, sparse_coo"),
-        (torch.quantize_per_tensor(leaf.float(), 0.1, 0, torch.quint8), "quint8"),
+        (
+            torch.quantize_per_tensor(leaf.float(), 0.1, 0, torch.quint8),
+            "a Tensor on cpu, strided, torch.quint8",
+        ),
     ):
         yield good | {"leaves": leaves | {name: wrong}}, f"{name} is {said}"
 

@@ -205,7 +205,6 @@ def test_a_state_that_is_not_finite_is_not_saved(tmp_path):
 
     def step(state, batch, noise):
         state, info = algorithm.step(state, batch, noise)
-        state.ema.params.update({})
         params = {name: value.clone() for name, value in state.critic.params.items()}
         params[next(iter(params))].view(-1)[0] = math.nan
         return state._replace(critic=state.critic._replace(params=params)), info
