@@ -36,7 +36,7 @@ def test_the_last_few_checkpoints_stay(tmp_path):
 
 
 def test_a_checkpoint_too_many_is_removed(tmp_path):
-    """A run that was killed before it could do so, and has its rounds already, is like any other."""
+    """As a run that was killed at its end leaves one, with all of its rounds done."""
     train(tmp_path, rounds=6, keep=1)
     kept = files(tmp_path)
     path = tmp_path / "checkpoints" / "round-000002.pt"
