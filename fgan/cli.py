@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import torch
 from rich.console import Console
@@ -16,9 +16,11 @@ from fgan.compiler.compile import compile as compiled
 from fgan.data import NAMES, DataSet, load
 from fgan.penalties import SAMPLE_AT
 from fgan.recipes import RECIPES
-from fgan.run import checkpoints, pictures
+from fgan.run import pictures, signals
 from fgan.run.configuration import MODELS, Config, Run
-from fgan.run.loop import CHECKPOINT, CONFIG, SAMPLES, DivergenceError, train
+from fgan.run.history import load_latest
+from fgan.run.loop import CONFIG, SAMPLES, DivergenceError, default_interval, train
+from fgan.run.outlet import Outlet, release_stdout
 from fgan.run.replay import replay_run
 from fgan.scalars import check_count
 from fgan.seeds import mix_seed
@@ -29,8 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; the exit status is 0, 1 for a run that diverged, or 2 for bad input."""
     options = vars(_parser().parse_args(arguments))
     command = options.pop("command")
-    console = Console(file=sys.stdout, soft_wrap=True, highlight=False)
+    console = Console(file=cast(IO[str], Outlet()), soft_wrap=True, highlight=False)
     try:
+        signals.take_over()
         command(console, **options)
     except DivergenceError as error:
         print(f"fgan: {error}", file=sys.stderr)
@@ -39,7 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"fgan: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        return 130
+        return signals.INTERRUPTED
+    finally:
+        release_stdout()
     return 0
 
 
@@ -50,14 +55,14 @@ def train_command(
     data_root: Path | None,
     device: str | None,
     compile: bool | None,
-    log_every: int,
-    sample_every: int | None,
     **given: Any,
 ) -> None:
     """`fgan train`: a setting that is not given has its default, or the resumed run's value."""
     given = {name: value for name, value in given.items() if value is not None}
     target = _device(device)
     config = _resumed(out, given) if resume else Config(**given)
+    if config.sample_every is None:  # said once: a longer run keeps the interval it began with
+        config = dataclasses.replace(config, sample_every=default_interval(config.rounds))
     out = out or Path("runs") / f"{config.recipe}-{config.data.replace(':', '-').replace('/', '-')}"
     data = load(config.data, data_root, target, config.image_size)
     run = Run(config, data.sample_shape, data.class_names)
@@ -74,13 +79,15 @@ def train_command(
         seed=config.seed,
         conditional=config.conditional,
         resume=resume,
-        log_every=log_every,
-        sample_every=sample_every,
+        log_every=config.log_every,
+        sample_every=config.sample_every,
         run=run,
     )
     done = int(state.round)
     if done < config.rounds:
         console.print(f"stopped after round {done}; go on with: fgan train --resume --out {out}")
+    elif resume:
+        console.print(f"complete   all {done} rounds are done; --rounds N asks for more")
     console.print(f"pictures   {out / SAMPLES}/round-{done:06d}.png and earlier ones beside it")
     console.print(f"more       fgan sample {out} --num 64 --out more.png")
 
@@ -111,7 +118,7 @@ def sample_command(
         columns = min(num, len(names))
         headings = names[:columns]
     algorithm = run.build(target)
-    state = checkpoints.load(folder / CHECKPOINT, like=algorithm.init())
+    state, _ = load_latest(folder, like=algorithm.init())
     source = torch.Generator().manual_seed(mix_seed(seed))
     latent = torch.randn(num, algorithm.latent_dim, generator=source).to(target)
     with torch.no_grad():
@@ -135,15 +142,20 @@ def replay_command(
     console.print(f"all numbers of round {last} are finite")
 
 
+_MAY_CHANGE = ("rounds", "log_every", "sample_every")
+"""Settings of which the state after any round is independent."""
+
+
 def _resumed(out: Path | None, given: dict[str, Any]) -> Config:
     if out is None:
         raise ValueError("--resume needs the run's folder: --out DIR")
     config = Run.load(out / CONFIG).config
     for name, value in given.items():
-        if name != "rounds" and value != getattr(config, name):
+        if name not in _MAY_CHANGE and value != getattr(config, name):
             raise ValueError(
                 f"the run in {out} has {name} = {getattr(config, name)!r}, and {value!r} was "
-                "given: a resumed run keeps its settings, except --rounds"
+                "given: a resumed run keeps its settings, except --rounds, --log-every and "
+                "--sample-every"
             )
     return dataclasses.replace(config, **given)
 
@@ -220,7 +232,7 @@ def _parser() -> argparse.ArgumentParser:
         help="compile the steps (default: on CUDA alone)",
     )
     add("--resume", action="store_true", help="go on from the checkpoint in --out DIR")
-    add("--log-every", type=int, default=10, metavar="N", help="rounds (default: 10)")
+    add("--log-every", type=int, metavar="N", help=f"rounds (default: {defaults.log_every})")
     add("--sample-every", type=int, metavar="N", help="rounds between pictures and checkpoints")
     add("--n-critic", type=int, metavar="N", help="critic updates a round")
     add("--model", metavar="NAME", help=f"{', '.join(MODELS)} (default: by the data)")
