@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -14,8 +15,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from fgan.data import DataSet, batches, load
-from fgan.run import checkpoints, pictures
+from fgan.data import DataSet, batches, fingerprint, load
+from fgan.run import checkpoints, pictures, same_data
 from fgan.run.configuration import Run
 from fgan.run.metrics import MetricsFile
 from fgan.scalars import check_count
@@ -56,7 +57,8 @@ def train(
     `conditional`) and `checkpoint.pt`, both every `sample_every` rounds (default: ten times) and at
     the end. With `resume`, the run goes on from the checkpoint in `out`, and on the CPU it ends in
     the same bits as one that was never interrupted. Ctrl-C ends the run after the round in
-    progress, with everything saved; a second one at once. A `run` is written as `config.json`.
+    progress, with everything saved; a second one at once. A `run` is written as `config.json`, and
+    without one the data's fingerprint alone; a run that is resumed with other data is refused.
 
     Raises ValueError before the first round for settings and data that do not fit, and for an `out`
     that holds another run; `fgan.run.checkpoints.CheckpointError` for a checkpoint that cannot be
@@ -70,11 +72,15 @@ def train(
     if algorithm.members:
         raise ValueError("fgan.train trains one run: step a population in a loop of your own")
     every = sample_every or max(1, rounds // 10)
+    if out == "":
+        raise ValueError("out is the run's folder, and an empty string was given")
     out = Path(out)
     state = algorithm.init(seed)
     device = state.round.device
     data = load(data, device=device) if isinstance(data, str) else data
+    identity = fingerprint(data)
     if resume:
+        same_data.check(out / CONFIG, identity)
         state = checkpoints.load(out / CHECKPOINT, like=state)
     elif (out / CHECKPOINT).exists():
         raise ValueError(f"{out} holds another run: resume it, or choose another folder")
@@ -91,8 +97,10 @@ def train(
         algorithm.score(state, drawn, labels)
 
     (out / SAMPLES).mkdir(parents=True, exist_ok=True)
-    if run is not None:
-        run.save(out / CONFIG)
+    if run is None:
+        same_data.save(out / CONFIG, identity, keep=resume)
+    else:
+        replace(run, data=identity).save(out / CONFIG)
     with ExitStack() as stack:
         metrics = MetricsFile(out / METRICS, start)
         stack.callback(metrics.close)
@@ -132,7 +140,8 @@ def fixed_samples(
     count = 2000 if points else 8 * columns
     parameter = next(iter(like.generator.params.values()))
     source = torch.Generator().manual_seed(mix_seed(seed, _FIXED))
-    latent = torch.randn(count, algorithm.latent_dim, generator=source).to(parameter)
+    latent = torch.randn(count, algorithm.latent_dim, generator=source, device="cpu")
+    latent = latent.to(parameter)
     if not conditional:
         return latent, None
     return latent, torch.arange(count, device=parameter.device) % columns
