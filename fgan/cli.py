@@ -5,6 +5,8 @@ import dataclasses
 import io
 import shlex
 import sys
+import textwrap
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -163,10 +165,12 @@ def _device(name: str | None) -> torch.device:
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        device = torch.device(name)
-        torch.zeros(1, device=device).item()  # the device meta holds no numbers
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            device = torch.device(name)
+            torch.zeros(1, device=device).item()  # the device meta holds no numbers
     except Exception as error:  # each backend raises its own kind
-        reason = (str(error) or type(error).__name__).splitlines()[0]
+        reason = textwrap.shorten(str(error) or type(error).__name__, 160)
         raise ValueError(f"device {name!r} cannot be used: {reason}") from error
     return device
 

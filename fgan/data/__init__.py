@@ -13,6 +13,8 @@ from fgan.data.data_set import DataSet, check_content
 from fgan.data.embedded import glyphs, grid, rings, swiss_roll
 from fgan.data.folders import folder
 from fgan.data.identity import Fingerprint, fingerprint
+from fgan.data.memory import gib, machine_memory
+from fgan.data.picture_files import MOST_PIXELS
 from fgan.data.real import DataError, cifar10, default_root, fashion_mnist, mnist
 from fgan.scalars import check_count
 from fgan.seeds import mix_seed
@@ -67,6 +69,10 @@ def load(
         if kind != "folder":
             raise ValueError(f"image_size is for folder:PATH alone; {name!r} has a size of its own")
         check_count("image_size", image_size)
+        if image_size**2 > MOST_PIXELS:
+            raise ValueError(
+                f"image_size is below {int(MOST_PIXELS**0.5)}, and {image_size} was given"
+            )
     left_out = ""
     with torch.device("cpu"):  # whatever the default device is: random numbers are the CPU's
         if name in _EMBEDDED:
@@ -133,7 +139,7 @@ def batches(
         return count
 
     before = sum(map(updates, range(start))) if callable(n_critic) else start * updates(start)
-    updates(start)  # a wrong schedule is to fail here, not in the loop
+    updates(start)  # a wrong schedule is to fail here, before data are loaded, not in the loop
     if isinstance(data, str):
         data = load(data, root, "cpu" if device is None else device)
     check_content(data)
@@ -144,6 +150,7 @@ def batches(
             f"{data.name}: the samples are on {data.samples.device} and the labels on "
             f"{data.labels.device}: device= puts both on one"
         )
+    _check_size(data, (updates(start), batch_size))
     indices = itertools.count(start) if rounds is None else range(start, start + rounds)
     sizes = ((updates(i), batch_size) for i in indices)
     return _stream(data, sizes, seed, before * batch_size, conditional)
@@ -156,6 +163,7 @@ def _stream(
     as_real = normalise if data.samples.dtype == torch.uint8 else Tensor.float
     epoch, order = -1, data.labels[:0]
     for size in sizes:
+        _check_size(data, size)
         missing, parts = math.prod(size), []
         while missing:
             now, offset = divmod(position, len(data))
@@ -169,6 +177,16 @@ def _stream(
         yield Batch(
             samples.view(*size, *data.sample_shape),  # [n_critic, B, ...]
             data.labels[index].view(size) if conditional else None,
+        )
+
+
+def _check_size(data: DataSet, size: tuple[int, int]) -> None:
+    """Raise ValueError for a round whose float32 samples are more than the machine's memory."""
+    needed = 4.0 * math.prod(size) * math.prod(data.sample_shape)
+    if needed > (there := machine_memory()):
+        raise ValueError(
+            f"{size[0]} batches of {size[1]} samples {list(data.sample_shape)} take {gib(needed)}, "
+            f"and this machine has {gib(there)}: make batch_size or n_critic smaller"
         )
 
 

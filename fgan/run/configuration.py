@@ -1,7 +1,6 @@
 """What a run from the command line is made of, and how its networks and recipe are built."""
 
 import json
-import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch import nn
 from fgan import models
 from fgan.data import Fingerprint
 from fgan.data.files import replacing
+from fgan.data.memory import gib, machine_memory
 from fgan.recipes import RECIPES, critic_warmup
 from fgan.run import same_data
 from fgan.run.json_files import read_object, shown
@@ -138,10 +138,7 @@ class Run:
         return self._recipe()(generator.to(device), critic.to(device))
 
     def _check_size(self) -> None:
-        """Build the networks on the device meta, which takes no memory, and add up their bytes.
-
-        Linux gives out memory that it does not have, and ends the process when it is written to.
-        """
+        """Build the networks on the device meta, which takes no memory, and add up their bytes."""
         settings = f"networks of width {self.config.width}, latent_dim {self.config.latent_dim}"
         try:
             with torch.device("meta"):
@@ -150,10 +147,10 @@ class Run:
             raise ValueError(f"{settings}: too large to be built; make them smaller") from error
         tensors = [t for player in players for t in (*player.parameters(), *player.buffers())]
         needed = _COPIES * sum(t.numel() * t.element_size() for t in tensors)
-        if needed > (there := _memory()):
+        if needed > (there := machine_memory()):
             raise ValueError(
-                f"{settings}: they and their optimisers take {needed / 2**30:.1f} GiB, and this "
-                f"machine has {there / 2**30:.1f}: make them smaller"
+                f"{settings}: they and their optimisers take {gib(needed)}, and this machine has "
+                f"{gib(there)}: make them smaller"
             )
 
     def _recipe(self) -> Callable[[nn.Module, nn.Module], Algorithm]:
@@ -236,11 +233,3 @@ _KINDS = {
 def _is_number(value: object) -> bool:
     """Whether a JSON value can stand for a float: 1 for 1.0, unless it is too large."""
     return type(value) is int and abs(value) < 2**1000
-
-
-def _memory() -> float:
-    """The bytes of this machine's memory; infinite where the system does not say."""
-    try:
-        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    except (AttributeError, OSError, ValueError):
-        return float("inf")

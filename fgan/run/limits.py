@@ -8,7 +8,7 @@ import torch
 _MEMORY = re.compile(
     r"can't allocate|cannot allocate|not enough memory|out of memory|invalid buffer size"
     r"|size calculation overflow|integer multiplication overflow|[Oo]verflow when unpacking"
-    r"|int too large to convert|bad_alloc"
+    r"|int too (large|big) to convert|bad_alloc"
 )
 """In what torch's allocators and shape arithmetic say of sizes that cannot be had."""
 
