@@ -5,6 +5,10 @@ state = algorithm.init(seed=0)
 state, info = algorithm.step(state, batch, algorithm.noise(seed=0, round_index=0, batch_size=64))
 """
 
+# First: the imports below take seconds, and Ctrl-C is to end a command in them without a traceback.
+import fgan.run.signals  # noqa: F401
+
+# isort: split
 from fgan import data, losses, measures, models, objectives, optim, penalties, tree
 from fgan.accumulation import accumulate
 from fgan.algorithm import make_algorithm

@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import io
 import shlex
 import sys
 import textwrap
@@ -10,7 +9,7 @@ import warnings
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn, cast
 
 import torch
 from rich.console import Console
@@ -19,10 +18,12 @@ from fgan.compiler.compile import compile as compiled
 from fgan.data import NAMES, DataSet, load
 from fgan.penalties import SAMPLE_AT
 from fgan.recipes import RECIPES
-from fgan.run import checkpoints, pictures, same_data
+from fgan.run import pictures, same_data, signals
 from fgan.run.configuration import MODELS, Config, Run
+from fgan.run.history import load_latest
 from fgan.run.limits import no_compiler, too_much
-from fgan.run.loop import CHECKPOINT, CONFIG, SAMPLES, DivergenceError, train
+from fgan.run.loop import CONFIG, SAMPLES, DivergenceError, default_interval, train
+from fgan.run.outlet import Outlet, release_stdout
 from fgan.scalars import check_count
 from fgan.seeds import mix_seed
 from fgan.types import Algorithm
@@ -32,10 +33,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; the exit status is 0, 1 for a run that diverged, or 2 for bad input."""
     options = vars(_parser().parse_args(arguments))
     command = options.pop("command")
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a path may hold any bytes
-    console = Console(file=sys.stdout, soft_wrap=True, highlight=False, markup=False, emoji=False)
+    console = Console(
+        file=cast(IO[str], Outlet()), soft_wrap=True, highlight=False, markup=False, emoji=False
+    )
     try:
+        signals.take_over()
         command(console, **options)
     except DivergenceError as error:
         print(f"fgan: {error}", file=sys.stderr)
@@ -50,7 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"fgan: {reason}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        return 130
+        return signals.INTERRUPTED
+    finally:
+        release_stdout()
     return 0
 
 
@@ -61,8 +65,6 @@ def train_command(
     data_root: Path | None,
     device: str | None,
     compile: bool | None,
-    log_every: int,
-    sample_every: int | None,
     **given: Any,
 ) -> None:
     """`fgan train`: a setting that is not given has its default, or the resumed run's value."""
@@ -70,6 +72,8 @@ def train_command(
     target = _device(device)
     known = _resumed(out, given) if resume else None
     config = known.config if known else Config(**given)
+    if config.sample_every is None:  # said once: a longer run keeps the interval it began with
+        config = dataclasses.replace(config, sample_every=default_interval(config.rounds))
     out = out or Path("runs") / f"{config.recipe}-{config.data.replace(':', '-').replace('/', '-')}"
     data = load(config.data, data_root, target, config.image_size)
     run = Run(config, data.sample_shape, data.class_names)
@@ -88,8 +92,8 @@ def train_command(
         seed=config.seed,
         conditional=config.conditional,
         resume=resume,
-        log_every=log_every,
-        sample_every=sample_every,
+        log_every=config.log_every,
+        sample_every=config.sample_every,
         run=run,
     )
     done = int(state.round)
@@ -97,6 +101,8 @@ def train_command(
         console.print(
             f"stopped after round {done}; go on with: fgan train --resume --out {_quoted(out)}"
         )
+    elif resume:
+        console.print(f"complete   all {done} rounds are done; --rounds N asks for more")
     console.print(f"pictures   {out / SAMPLES}/round-{done:06d}.png and earlier ones beside it")
     console.print(f"more       fgan sample {_quoted(out)} --num 64 --out more.png")
 
@@ -127,7 +133,7 @@ def sample_command(
         columns = min(num, len(names))
         headings = names[:columns]
     algorithm = _built(run, target, folder / CONFIG)
-    state = checkpoints.load(folder / CHECKPOINT, like=algorithm.init())
+    state, _ = load_latest(folder, like=algorithm.init())
     source = torch.Generator().manual_seed(mix_seed(seed))
     latent = torch.randn(num, algorithm.latent_dim, generator=source, device="cpu").to(target)
     with torch.no_grad():
@@ -139,18 +145,26 @@ def sample_command(
     console.print(f"{num} samples in {out}")
 
 
+_MAY_CHANGE = ("rounds", "log_every", "sample_every")
+"""Settings of which the state after any round is independent."""
+
+
 def _resumed(out: Path | None, given: dict[str, Any]) -> Run:
     """The run in `out`, with the settings that a resumed run may change."""
     if out is None:
         raise ValueError("--resume needs the run's folder: --out DIR")
     run = Run.load(out / CONFIG)
     for name, value in given.items():
-        if name != "rounds" and value != getattr(run.config, name):
+        if (name, value) == ("model", "auto"):  # the one that was chosen when the run began
+            continue
+        if name not in _MAY_CHANGE and value != getattr(run.config, name):
             raise ValueError(
                 f"the run in {out} has {name} = {getattr(run.config, name)!r}, and {value!r} was "
-                "given: a resumed run keeps its settings, except --rounds"
+                "given: a resumed run keeps its settings, except --rounds, --log-every and "
+                "--sample-every"
             )
-    return dataclasses.replace(run, config=dataclasses.replace(run.config, **given))
+    changed = {name: given[name] for name in _MAY_CHANGE if name in given}
+    return dataclasses.replace(run, config=dataclasses.replace(run.config, **changed))
 
 
 def _built(run: Run, device: torch.device, source: Path | None) -> Algorithm:
@@ -257,7 +271,7 @@ def _parser() -> argparse.ArgumentParser:
         help="compile the steps (default: on CUDA alone)",
     )
     add("--resume", action="store_true", help="go on from the checkpoint in --out DIR")
-    add("--log-every", type=int, default=10, metavar="N", help="rounds (default: 10)")
+    add("--log-every", type=int, metavar="N", help=f"rounds (default: {defaults.log_every})")
     add("--sample-every", type=int, metavar="N", help="rounds between pictures and checkpoints")
     add("--n-critic", type=int, metavar="N", help="critic updates a round")
     add("--model", metavar="NAME", help=f"{', '.join(MODELS)} (default: by the data)")

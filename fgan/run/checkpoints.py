@@ -1,9 +1,10 @@
 """A run's state on disk: whole or not at all, and loaded without running anyone's code."""
 
 import io
-import os
+import zipfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -19,46 +20,43 @@ class CheckpointError(ValueError):
     """A checkpoint that cannot be read, or that belongs to another model."""
 
 
+class DamagedError(CheckpointError):
+    """A checkpoint that is missing, truncated or changed: an older one may still be whole."""
+
+
 def save(path: str | Path, state: object) -> None:
     """Write a tree of tensors to `path`, atomically.
 
-    A crash or a full disk at any moment leaves the old file or the new one, never a part: the bytes
-    go to a temporary file beside it, reach the disk, and take the name in one step.
+    A crash, a power cut or a full disk at any moment leaves the old file or the new one, never a
+    part: the bytes go to a temporary file beside it, reach the disk, and take the name in one step.
+    The file is a ZIP archive with a CRC-32 of everything in it, as `torch.save` writes it.
     """
-    path = Path(path)
     content = io.BytesIO()  # torch.save turns a full disk into errors of its own
-    torch.save({"format": _FORMAT, "leaves": tree.named_leaves(state)}, content)
+    checked = torch.serialization.get_crc32_options()
+    torch.serialization.set_crc32_options(True)
+    try:
+        torch.save({"format": _FORMAT, "leaves": tree.named_leaves(state)}, content)
+    finally:
+        torch.serialization.set_crc32_options(checked)
     with replacing(path) as temporary, temporary.open("wb") as file:
         file.write(content.getbuffer())
-        file.flush()
-        os.fsync(file.fileno())
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # the new name is in the folder, which has to reach the disk as well
-    finally:
-        os.close(folder)
 
 
 def load(path: str | Path, like: State) -> State:
     """Read a tree with the structure, shapes, dtypes and devices of `like`, such as `init()` gives.
 
-    Raises CheckpointError where the file is missing, truncated, not a checkpoint, or of a state
-    that differs from `like`, naming the first difference.
+    Every byte of the content is compared with its checksum before anything is made of it.
+
+    Raises CheckpointError where the file is not a checkpoint, or of a state that differs from
+    `like`, naming the first difference in the order of `like`; DamagedError, a CheckpointError,
+    where it is missing, truncated or changed.
     """
     path = Path(path)
     if not path.is_file():
-        raise CheckpointError(f"there is no checkpoint at {path}")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises half a dozen kinds for a damaged file
-        raise CheckpointError(
-            f"{path} cannot be read: it is truncated or no checkpoint ({type(error).__name__})"
-        ) from error
-    if not isinstance(content, dict) or content.get("format") != _FORMAT:
-        raise CheckpointError(f"{path} is not a checkpoint of this version of fgan")
-    found: dict[str, Tensor] = content["leaves"]
+        raise DamagedError(f"there is no checkpoint at {path}")
+    found = _leaves(path, _content(path))
     expected = tree.named_leaves(like)
-    for name in expected.keys() | found.keys():
+    for name in (*expected, *found):
         if name not in found or name not in expected:
             side = "lacks" if name not in found else "has an additional"
             raise CheckpointError(f"{path} is of another model: it {side} {name}")
@@ -66,9 +64,78 @@ def load(path: str | Path, like: State) -> State:
         have, want = _describe(found[name]), _describe(tensor)
         if have != want:
             raise CheckpointError(f"{path} is of another model: {name} is {have}, expected {want}")
-    leaves = [found[name].to(tensor.device) for name, tensor in expected.items()]
+    # Copies: leaves of a file made by others may share memory, which a donated step writes into.
+    leaves = [found[name].detach().clone().to(tensor.device) for name, tensor in expected.items()]
     loaded: State = tree.unflatten(leaves, tree.flatten(like)[1])
     return loaded
+
+
+def not_finite(state: object) -> list[str]:
+    """The names of the leaves of a tree that hold a NaN or an infinity, in order.
+
+    The host waits for the device, once.
+    """
+    named = tree.named_leaves(state)
+    finite = torch.stack([leaf.isfinite().all() for leaf in named.values()]).tolist()
+    return [name for name, good in zip(named, finite, strict=True) if not good]
+
+
+def _content(path: Path) -> Any:
+    """What the file holds, once all of it agrees with its checksums."""
+    try:
+        with path.open("rb") as file:
+            with zipfile.ZipFile(file) as archive:
+                packed = [i for i in archive.infolist() if i.compress_type != zipfile.ZIP_STORED]
+                if packed:  # torch writes none, and a few bytes could stand for any number
+                    raise CheckpointError(
+                        f"{path} is no checkpoint: its record {packed[0].filename} is compressed"
+                    )
+                changed = archive.testzip()
+                if changed is not None:
+                    raise DamagedError(f"{path} is damaged: the checksum of {changed} is wrong")
+            file.seek(0)
+            return torch.load(file, map_location="cpu", weights_only=True)
+    except CheckpointError:
+        raise
+    except Exception as error:  # torch and zipfile raise half a dozen kinds for a damaged file
+        raise DamagedError(
+            f"{path} cannot be read: it is truncated, damaged or no checkpoint "
+            f"({type(error).__name__})"
+        ) from error
+
+
+def _leaves(path: Path, content: Any) -> Mapping[str, Tensor]:
+    """The leaves by name, of a content that may be anything at all."""
+    written = content.get("format") if isinstance(content, dict) else None
+    if not isinstance(written, str):
+        raise CheckpointError(f"{path} is not a checkpoint of fgan: it does not say its format")
+    if written != _FORMAT:
+        raise CheckpointError(
+            f"{path} is not a checkpoint of this version of fgan, which reads {_FORMAT!r}: its "
+            f"format is {written!r}. Use the version of fgan that wrote it"
+        )
+    leaves = content.get("leaves")
+    if not isinstance(leaves, dict):
+        raise CheckpointError(
+            f"{path} is no checkpoint: its leaves are {_kind(leaves)}, expected a dict of tensors"
+        )
+    for name, leaf in leaves.items():
+        if not isinstance(name, str):
+            raise CheckpointError(f"{path} is no checkpoint: a leaf is named {name!r}, no string")
+        # By type: a subclass may do anything where it is compared or copied.
+        plain = type(leaf) in (Tensor, torch.nn.Parameter) and not leaf.is_quantized
+        if not (plain and leaf.layout is torch.strided and leaf.device.type == "cpu"):
+            raise CheckpointError(
+                f"{path} is no checkpoint: {name} is {_kind(leaf)}, expected a plain tensor"
+            )
+    return leaves
+
+
+def _kind(value: object) -> str:
+    if not isinstance(value, Tensor):
+        return "None" if value is None else f"a {type(value).__name__}"
+    layout = str(value.layout).removeprefix("torch.")
+    return f"a {type(value).__name__} on {value.device.type}, {layout}, {value.dtype}"
 
 
 def _describe(tensor: Tensor) -> str:

@@ -59,13 +59,16 @@ class Config:
     k: float | None = None
     p: float | None = None
     sample_at: str | None = None
+    log_every: int = 10
+    sample_every: int | None = None
 
     def __post_init__(self) -> None:
         if self.recipe not in RECIPES:
             raise ValueError(f"unknown recipe {self.recipe!r}; known are {', '.join(RECIPES)}")
         if self.model not in MODELS:
             raise ValueError(f"unknown model {self.model!r}; known are {', '.join(MODELS)}")
-        for name in ("rounds", "batch_size", "latent_dim", "width"):
+        counts = ("rounds", "batch_size", "latent_dim", "width", "log_every", "sample_every")
+        for name in counts:
             value = getattr(self, name)
             if value is not None:
                 check_count(name, value)
@@ -90,8 +93,9 @@ class Run:
     """The data's identity; None until it is known."""
 
     def save(self, path: Path) -> None:
-        """Write as JSON."""
-        content = asdict(self.config) | (
+        """Write as JSON, with the kind of the networks in place of "auto"."""
+        content = asdict(self.config) | {"model": self.model}
+        content |= (
             {"sample_shape": self.sample_shape, "class_names": self.class_names}
             if self.data is None
             else same_data.as_json(self.data)

@@ -2,37 +2,35 @@
 
 from __future__ import annotations
 
-import math
-import signal
-import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
-from fgan.data import DataSet, batches, fingerprint, load
-from fgan.run import checkpoints, pictures, same_data
+from fgan.data import DataSet, Fingerprint, batches, fingerprint, load
+from fgan.data.files import make_folder, remove_temporary
+from fgan.run import same_data
+from fgan.run.checkpoints import not_finite
 from fgan.run.configuration import Run
+from fgan.run.history import CHECKPOINT, EARLIER, History, no_checkpoint
+from fgan.run.lock import exclusive
 from fgan.run.metrics import MetricsFile
+from fgan.run.records import DivergenceError, Records, SaveError, writing
+from fgan.run.samples import draw_samples, fixed_samples, remove_later
+from fgan.run.signals import interruptible
 from fgan.scalars import check_count
-from fgan.seeds import mix_seed
-from fgan.types import Algorithm, GANInfo, GANState
+from fgan.types import Algorithm, Batch, GANState
 
 if TYPE_CHECKING:
     from fgan.run.progress import Display
 
-CONFIG, CHECKPOINT = "config.json", "checkpoint.pt"
-METRICS, SAMPLES = "metrics.jsonl", "samples"
-MOST_COLUMNS = 16  # classes beyond that are left out of the picture, not out of the training
+__all__ = ["CHECKPOINT", "CONFIG", "METRICS", "SAMPLES", "DivergenceError", "SaveError", "train"]
 
-
-class DivergenceError(RuntimeError):
-    """A figure of the run is no longer finite."""
+CONFIG, METRICS, SAMPLES = "config.json", "metrics.jsonl", "samples"
 
 
 def train(
@@ -47,6 +45,7 @@ def train(
     resume: bool = False,
     log_every: int = 10,
     sample_every: int | None = None,
+    keep: int = 3,
     display: Display | None = None,
     run: Run | None = None,
 ) -> GANState:
@@ -55,154 +54,169 @@ def train(
     Every random number follows from `seed`. The folder `out` gets `metrics.jsonl` (a line every
     `log_every` rounds), `samples/round-NNNNNN.png` (fixed latents, a column per class when
     `conditional`) and `checkpoint.pt`, both every `sample_every` rounds (default: ten times) and at
-    the end. With `resume`, the run goes on from the checkpoint in `out`, and on the CPU it ends in
-    the same bits as one that was never interrupted. Ctrl-C ends the run after the round in
-    progress, with everything saved; a second one at once. A `run` is written as `config.json`, and
-    without one the data's fingerprint alone; a run that is resumed with other data is refused.
+    the end; the `keep` checkpoints before it stay in `checkpoints/`. A `run` is written as
+    `config.json`, and without one the data's fingerprint alone. Files are whole or not there, also
+    after a crash, a power cut or on a full disk.
 
-    Raises ValueError before the first round for settings and data that do not fit, and for an `out`
-    that holds another run; `fgan.run.checkpoints.CheckpointError` for a checkpoint that cannot be
-    used; DivergenceError where a loss is no longer finite, with the last good checkpoint left in
-    place.
+    With `resume`, the run goes on from the latest whole checkpoint, and on the CPU it ends in the
+    same bits as one that was never interrupted, its figures and pictures included. Ctrl-C, SIGTERM
+    and SIGHUP end the run after the round in progress, with everything saved; a second Ctrl-C ends
+    it at once. With other data than before it is refused, and nothing is changed.
+
+    Raises ValueError before the first round for settings and data that do not fit, for an `out`
+    that holds another run, and for one that another run writes into at the moment;
+    `fgan.run.checkpoints.CheckpointError` for a checkpoint that cannot be used; DivergenceError
+    where a loss or the state is no longer finite, and SaveError, an OSError, where a file cannot be
+    written, both with the last good checkpoint left in place.
     """
-    for name, value in (("rounds", rounds), ("log_every", log_every), ("batch_size", batch_size)):
-        check_count(name, value)
-    if sample_every is not None:
-        check_count("sample_every", sample_every)
-    if algorithm.members:
-        raise ValueError("fgan.train trains one run: step a population in a loop of your own")
-    every = sample_every or max(1, rounds // 10)
     if out == "":
         raise ValueError("out is the run's folder, and an empty string was given")
-    out = Path(out)
+    every = default_interval(rounds) if sample_every is None else sample_every
+    plan = _Plan(rounds, batch_size, seed, conditional, log_every, every)
+    _check_settings(algorithm, plan, keep)
     state = algorithm.init(seed)
-    device = state.round.device
-    data = load(data, device=device) if isinstance(data, str) else data
+    data = load(data, device=state.round.device) if isinstance(data, str) else data
     identity = fingerprint(data)
-    if resume:
-        same_data.check(out / CONFIG, identity)
-        state = checkpoints.load(out / CHECKPOINT, like=state)
-    elif (out / CHECKPOINT).exists():
-        raise ValueError(f"{out} holds another run: resume it, or choose another folder")
-    start = int(state.round)
-    if start >= rounds:
-        raise ValueError(f"{out} has {start} rounds already, and {rounds} were asked for")
-    stream = batches(
-        data, batch_size, algorithm.n_critic, rounds - start, seed, device, conditional, start=start
-    )
-    latent, labels = fixed_samples(algorithm, data, seed, conditional, state)
-    # What does not fit fails here.
-    drawn = draw_samples(algorithm, state, latent, labels, data)
-    with torch.no_grad():
-        algorithm.score(state, drawn, labels)
-
-    (out / SAMPLES).mkdir(parents=True, exist_ok=True)
-    if run is None:
-        same_data.save(out / CONFIG, identity, keep=resume)
-    else:
-        replace(run, data=identity).save(out / CONFIG)
+    fixed = fixed_samples(algorithm, data, seed, conditional, state)
+    _check_fit(algorithm, state, data, fixed, plan)
     with ExitStack() as stack:
-        metrics = MetricsFile(out / METRICS, start)
-        stack.callback(metrics.close)
-        from fgan.run.progress import Display  # rich takes as long to import as all of fgan
-
-        screen = stack.enter_context(display or Display(rounds, start))
-        stopping = stack.enter_context(_interruptible())
+        state, records = _open(
+            stack,
+            algorithm,
+            state,
+            data,
+            identity,
+            fixed,
+            Path(out),
+            resume,
+            keep,
+            rounds,
+            display,
+            run,
+        )
+        start = int(state.round)
+        stream = _batches(algorithm, state, data, plan, start, rounds - start)
+        stopping = stack.enter_context(interruptible())
         for index, batch in zip(range(start, rounds), stream, strict=True):
             state, info = algorithm.step(state, batch, algorithm.noise(seed, index, batch_size))
             done = index + 1
-            stopped = stopping.is_set()  # once: a Ctrl-C from here on ends the next round
+            stopped = stopping.is_set()  # once: a signal from here on ends the next round
             last = done == rounds or stopped
-            screen.advance(done)
+            records.advance(done)
             if done % log_every == 0 or last:
-                figures = _figures(info, done)
-                metrics.write(done, figures)
-                screen.show(done, figures)
+                records.log(done, info)
             if done % every == 0 or last:
-                _figures(info, done)
-                checkpoints.save(out / CHECKPOINT, state)
-                samples = draw_samples(algorithm, state, latent, labels, data)
-                save_samples(out / SAMPLES / f"round-{done:06d}.png", samples, labels, data)
+                records.save(done, info, state)
             if stopped:
                 break
     return state
 
 
-def fixed_samples(
-    algorithm: Algorithm, data: DataSet, seed: int, conditional: bool, like: GANState
-) -> tuple[Tensor, Tensor | None]:
-    """Latents [N, Z], the same ones for a whole run, and labels [N] that cycle through the classes.
-
-    Images: eight rows. Points: two thousand of them.
-    """
-    points = len(data.sample_shape) == 1
-    columns = min(data.num_classes, MOST_COLUMNS) if conditional else 8
-    count = 2000 if points else 8 * columns
-    parameter = next(iter(like.generator.params.values()))
-    source = torch.Generator().manual_seed(mix_seed(seed, _FIXED))
-    latent = torch.randn(count, algorithm.latent_dim, generator=source, device="cpu")
-    latent = latent.to(parameter)
-    if not conditional:
-        return latent, None
-    return latent, torch.arange(count, device=parameter.device) % columns
+def default_interval(rounds: int) -> int:
+    """Rounds between pictures and checkpoints where nobody says: ten times in the whole run."""
+    return max(1, rounds // 10)
 
 
-_FIXED = 3  # keeps these latents apart from those that rounds draw
+class _Plan(NamedTuple):
+    """How far a run goes, on which batches, and how often it writes something down."""
+
+    rounds: int
+    batch_size: int
+    seed: int
+    conditional: bool
+    log_every: int
+    sample_every: int
 
 
-def draw_samples(
-    algorithm: Algorithm, state: GANState, latent: Tensor, labels: Tensor | None, data: DataSet
-) -> Tensor:
-    """Samples from fixed latents; raises ValueError where they do not have the data's shape."""
+def _check_settings(algorithm: Algorithm, plan: _Plan, keep: int) -> None:
+    for name in ("rounds", "log_every", "batch_size", "sample_every"):
+        check_count(name, getattr(plan, name))
+    check_count("keep", keep, 0)
+    if algorithm.members:
+        raise ValueError("fgan.train trains one run: step a population in a loop of your own")
+
+
+def _batches(
+    algorithm: Algorithm, state: GANState, data: DataSet, plan: _Plan, start: int, count: int
+) -> Iterator[Batch]:
+    """The batches of `count` rounds, from round `start` on."""
+    return batches(
+        data,
+        plan.batch_size,
+        algorithm.n_critic,
+        count,
+        plan.seed,
+        state.round.device,
+        plan.conditional,
+        start=start,
+    )
+
+
+def _check_fit(
+    algorithm: Algorithm,
+    state: GANState,
+    data: DataSet,
+    fixed: tuple[Tensor, Tensor | None],
+    plan: _Plan,
+) -> None:
+    """What does not fit fails here, before anything is written. Raises ValueError."""
+    _batches(algorithm, state, data, plan, 0, 0)
+    drawn = draw_samples(algorithm, state, *fixed, data)
     with torch.no_grad():
-        samples = algorithm.generate(state, latent, labels)
-    if tuple(samples.shape[1:]) != data.sample_shape:
-        raise ValueError(
-            f"the generator makes samples of shape {list(samples.shape[1:])}, and those of "
-            f"{data.name} are {list(data.sample_shape)}"
-        )
-    return samples
+        algorithm.score(state, drawn, fixed[1])
 
 
-def save_samples(path: Path, samples: Tensor, labels: Tensor | None, data: DataSet) -> None:
-    """Write samples as a picture: a scatter plot of points, or a grid of images."""
-    if samples.ndim == 2:
-        pictures.save_points(path, samples, labels, real=data.samples[: 2 * len(samples)])
-    elif labels is None:
-        pictures.save_images(path, samples, columns=8)
-    else:
-        names = data.class_names[:MOST_COLUMNS]
-        pictures.save_images(path, samples, columns=len(names), headings=names)
+def _open(
+    stack: ExitStack,
+    algorithm: Algorithm,
+    state: GANState,
+    data: DataSet,
+    identity: Fingerprint,
+    fixed: tuple[Tensor, Tensor | None],
+    out: Path,
+    resume: bool,
+    keep: int,
+    rounds: int,
+    display: Display | None,
+    run: Run | None,
+) -> tuple[GANState, Records]:
+    """The state that the run starts from, and its files, open until the stack closes."""
+    history = stack.enter_context(_locked(out, resume, keep))
+    if resume:
+        same_data.check(out / CONFIG, identity)
+    excused = frozenset(not_finite(state))  # such as a mask of infinities among the buffers
+    state = history.load(like=state) if resume else state
+    start = int(state.round)
+    if start > rounds:
+        raise ValueError(f"{out} has {start} rounds already, and {rounds} were asked for")
+    with writing(history, out):
+        metrics = MetricsFile(out / METRICS, start)
+        stack.callback(metrics.close)
+        remove_later(out / SAMPLES, start)
+        if run is None:
+            same_data.save(out / CONFIG, identity, keep=resume)
+        else:
+            replace(run, data=identity).save(out / CONFIG)
+    from fgan.run.progress import Display  # rich takes as long to import as all of fgan
 
-
-def _figures(info: GANInfo, done: int) -> dict[str, float]:
-    """The round's figures as numbers: the one place where the host waits for the device."""
-    named = {name: value for name, value in info._asdict().items() if name != "terms"} | info.terms
-    values = torch.stack([value.double() for value in named.values()]).tolist()
-    figures = dict(zip(named, values, strict=True))
-    for name, value in figures.items():
-        if not math.isfinite(value):
-            raise DivergenceError(
-                f"round {done}: {name} is {value}. What was saved before is kept; start a run "
-                "with a smaller learning rate or a stronger constraint"
-            )
-    return figures
+    screen = stack.enter_context(display or Display(rounds, start))
+    return state, Records(algorithm, data, fixed, history, metrics, screen, out / SAMPLES, excused)
 
 
 @contextmanager
-def _interruptible() -> Iterator[threading.Event]:
-    """Turn the first Ctrl-C into an event, so that no round is cut in half; the second cuts."""
-    asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield asked  # only the main thread may handle signals
-        return
+def _locked(out: Path, resume: bool, keep: int) -> Iterator[History]:
+    """The run's folder, for this run alone, and the checkpoints in it.
 
-    def ask(signum: int, frame: FrameType | None) -> None:
-        asked.set()
-        signal.signal(signal.SIGINT, before)
-
-    before = signal.signal(signal.SIGINT, ask)
-    try:
-        yield asked
-    finally:
-        signal.signal(signal.SIGINT, before)
+    Raises FolderInUseError and CheckpointError, and ValueError where a new run finds another one.
+    """
+    if resume and not out.is_dir():
+        raise no_checkpoint(out)
+    make_folder(out)
+    with exclusive(out):
+        history = History(out, keep)
+        if history and not resume:
+            raise ValueError(f"{out} holds another run: resume it, or choose another folder")
+        make_folder(out / SAMPLES)
+        for folder in (out, out / SAMPLES, out / EARLIER):
+            remove_temporary(folder)
+        yield history

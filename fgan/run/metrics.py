@@ -1,6 +1,7 @@
 """The figures of a run on disk, as JSON lines."""
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,24 +14,56 @@ class MetricsFile:
     """`metrics.jsonl`: one object per logged round, its `round` first."""
 
     def __init__(self, path: Path, rounds_done: int = 0) -> None:
-        """Go on after round `rounds_done`; what a lost continuation wrote beyond it is dropped."""
-        kept = []
-        if path.exists():
-            for line in path.read_text().splitlines():
-                try:
-                    if json.loads(line)["round"] <= rounds_done:
-                        kept.append(line + "\n")
-                except (json.JSONDecodeError, KeyError):
-                    continue  # a line that a crash cut short
-        with replacing(path) as temporary:
-            temporary.write_text("".join(kept))
-        self._file = path.open("a")
+        """Go on after round `rounds_done`; what a lost continuation wrote beyond it is dropped.
+
+        Raises ValueError where a line that belongs to the rounds done cannot be read, and leaves
+        the file as it is.
+        """
+        before = path.read_bytes() if path.exists() else None
+        kept = b"" if before is None else _kept(path, before, rounds_done)
+        if kept != before:
+            with replacing(path) as temporary:
+                temporary.write_bytes(kept)
+        self.path = path
+        # Without a buffer: what could not be written is not tried again when the file is closed.
+        self._file = path.open("ab", buffering=0)
 
     def write(self, round_index: int, figures: Figures) -> None:
         """Append a line, at once."""
-        self._file.write(json.dumps({"round": round_index, **figures}) + "\n")
-        self._file.flush()
+        line = json.dumps({"round": round_index, **figures}).encode() + b"\n"
+        while line:  # a disk that is nearly full takes a part, and refuses the rest
+            line = line[self._file.write(line) :]
+
+    def sync(self) -> None:
+        """Let every line reach the disk: before a checkpoint that counts on them is saved."""
+        os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def _kept(path: Path, content: bytes, rounds_done: int) -> bytes:
+    """The lines of the rounds up to `rounds_done`."""
+    lines = content.splitlines(keepends=True)
+    rounds = [_round_of(line) for line in lines]
+    mine = [at for at, number in enumerate(rounds) if number is not None and number <= rounds_done]
+    for at in range(max(mine, default=0)):
+        # A crash damages what was written last, never what has a later round of the run behind it.
+        if rounds[at] is None:
+            raise ValueError(
+                f"{path}, line {at + 1}, is {lines[at][:40]!r}, expected an object with a round: "
+                "remove that line, or move the file away"
+            )
+    return b"".join(lines[at] for at in mine)
+
+
+def _round_of(line: bytes) -> int | None:
+    """The round of a whole line; None for anything else, such as a line that a crash cut short."""
+    try:
+        content = json.loads(line.decode())
+    except ValueError:  # also of bytes that are no text
+        return None
+    number = content.get("round") if isinstance(content, dict) else None
+    whole = type(number) is int and line.endswith(b"\n")
+    return number if whole else None

@@ -1,11 +1,10 @@
 """A run's progress and figures on the screen."""
 
 import math
-import sys
 import time
 from collections.abc import Iterable
 from types import TracebackType
-from typing import Self
+from typing import IO, Self, cast
 
 from rich.console import Console, RenderableType
 from rich.progress import (
@@ -19,6 +18,7 @@ from rich.progress import (
 from rich.text import Text
 
 from fgan.run.metrics import Figures
+from fgan.run.outlet import Outlet
 
 
 class _Lines(Progress):
@@ -40,7 +40,7 @@ class Display:
     _QUIET = 2.0  # seconds between plain lines
 
     def __init__(self, rounds: int, start: int = 0, console: Console | None = None) -> None:
-        self._console = console or Console(file=sys.stdout, markup=False, emoji=False)
+        self._console = console or Console(file=cast(IO[str], Outlet()), markup=False, emoji=False)
         self._rounds, self._start = rounds, start
         self._began = self._spoke = time.monotonic()
         self._progress = _Lines(

@@ -43,9 +43,10 @@ def trained(tmp_path_factory):
 
 
 def test_a_run_leaves_its_settings_figures_pictures_and_state(trained):
-    """DIR holds config.json, metrics.jsonl, samples/ and checkpoint.pt, and no temporary file."""
+    """DIR holds these files and folders, no temporary file, and no lock of a run that has ended."""
     assert sorted(path.name for path in trained.iterdir()) == [
         "checkpoint.pt",
+        "checkpoints",
         "config.json",
         "metrics.jsonl",
         "samples",
@@ -59,6 +60,7 @@ def test_a_run_leaves_its_settings_figures_pictures_and_state(trained):
         "round-000002.png",
         "round-000004.png",
     ]
+    assert [path.name for path in (trained / "checkpoints").iterdir()] == ["round-000002.pt"]
 
 
 def test_the_grid_has_a_column_per_class(trained):
@@ -210,12 +212,12 @@ def test_a_folder_with_another_run_is_left_alone(trained, capsys):
     ("options", "message"),
     [
         (["--seed", "5"], "seed = 0, and 5 was given"),
-        (["--rounds", "4"], "has 4 rounds already"),
+        (["--rounds", "3"], "has 4 rounds already, and 3"),
         (["wgan"], "recipe = 'wgan-gp'"),
     ],
 )
 def test_a_resumed_run_keeps_its_settings(trained, options, message, capsys):
-    """What differs from the run's own settings is refused, as is having nothing left to do."""
+    """What differs from the run's own settings is refused, as are fewer rounds than it has."""
     assert run("train", "--resume", "--out", trained, *options) == 2
     assert message in capsys.readouterr().err
 

@@ -1,0 +1,119 @@
+"""What a run writes down: its figures, pictures and checkpoints, whole and in order."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from fgan.data import DataSet
+from fgan.run import checkpoints
+from fgan.run.history import History
+from fgan.run.metrics import MetricsFile
+from fgan.run.samples import draw_samples, picture_path, save_samples
+from fgan.types import Algorithm, GANInfo, GANState
+
+if TYPE_CHECKING:
+    from fgan.run.progress import Display
+
+
+class DivergenceError(RuntimeError):
+    """A figure or a state of the run is no longer finite."""
+
+
+class SaveError(OSError):
+    """A file of the run could not be written, as on a full disk."""
+
+
+@contextmanager
+def writing(history: History, path: Path) -> Iterator[None]:
+    """Say which file could not be written, and which round is left. Raises SaveError."""
+    try:
+        yield
+    except OSError as error:
+        if history.saved is None:
+            rest = "nothing has been saved yet: make room, and begin again"
+        else:
+            rest = f"the run is kept up to round {history.saved}: make room, and resume it there"
+        failed = SaveError(f"{error.filename or path} was not written ({error.strerror}); {rest}")
+        failed.errno = error.errno
+        raise failed from error
+
+
+class Records:
+    """The files of a run, and its figures on the screen."""
+
+    def __init__(
+        self,
+        algorithm: Algorithm,
+        data: DataSet,
+        fixed: tuple[Tensor, Tensor | None],
+        history: History,
+        metrics: MetricsFile,
+        screen: Display,
+        pictures: Path,
+        excused: frozenset[str],
+    ) -> None:
+        """excused: the leaves of the state that may hold numbers that are not finite."""
+        self._algorithm, self._data, self._fixed = algorithm, data, fixed
+        self._history, self._metrics, self._screen = history, metrics, screen
+        self._pictures, self._excused = pictures, excused
+
+    def advance(self, done: int) -> None:
+        """Show that `done` rounds are complete."""
+        self._screen.advance(done)
+
+    def log(self, done: int, info: GANInfo) -> None:
+        """Write the figures of round `done` and show them.
+
+        Raises DivergenceError where one is not finite, SaveError where they cannot be written.
+        """
+        figures = self._figures(done, info)
+        with writing(self._history, self._metrics.path):
+            self._metrics.write(done, figures)
+        self._screen.show(done, figures)
+
+    def save(self, done: int, info: GANInfo, state: GANState) -> None:
+        """Save the picture and the state after round `done`.
+
+        What a checkpoint counts on is on the disk before it: a run that is resumed from it has
+        every figure and every picture up to its round. A state with numbers that are not finite
+        is not saved.
+
+        Raises DivergenceError and SaveError as `log` does.
+        """
+        self._figures(done, info)
+        wrong = [name for name in checkpoints.not_finite(state) if name not in self._excused]
+        if wrong:
+            self._diverged(done, f"the state's {wrong[0]} is not finite")
+        latent, labels = self._fixed
+        samples = draw_samples(self._algorithm, state, latent, labels, self._data)
+        with writing(self._history, self._pictures):
+            self._metrics.sync()
+            save_samples(picture_path(self._pictures, done), samples, labels, self._data)
+            self._history.save(state, done)
+
+    def _figures(self, done: int, info: GANInfo) -> dict[str, float]:
+        """The round's figures as numbers: the one place where the host waits for the device."""
+        named = {name: value for name, value in info._asdict().items() if name != "terms"}
+        named |= info.terms
+        # In their own dtype, which holds them exactly: not every device has float64.
+        values = torch.stack(list(named.values())).tolist()
+        figures = dict(zip(named, values, strict=True))
+        for name, value in figures.items():
+            if not math.isfinite(value):
+                self._diverged(done, f"{name} is {value}")
+        return figures
+
+    def _diverged(self, done: int, what: str) -> None:
+        saved = self._history.saved
+        kept = "Nothing has been saved yet" if saved is None else f"Round {saved} is kept"
+        raise DivergenceError(
+            f"round {done}: {what}. {kept}; start a run with a smaller learning rate or a stronger "
+            "constraint"
+        )
