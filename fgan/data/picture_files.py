@@ -1,6 +1,9 @@
 """One picture file as a tensor: told by its content, upright, opaque, and bounded in size."""
 
+import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
@@ -42,7 +45,7 @@ def read_picture(path: str, image_size: int | None = None) -> Tensor:
     try:
         if os.path.getsize(path) > MOST_BYTES:
             raise DataError(f"{path} is larger than {MOST_BYTES // 2**20} MiB: make it smaller")
-        with Image.open(path, formats=FORMATS) as opened:
+        with _quiet(path), Image.open(path, formats=FORMATS) as opened:
             if opened.width * opened.height > MOST_PIXELS:
                 raise DataError(
                     f"{path} announces {opened.width}x{opened.height} pixels, and at most "
@@ -100,6 +103,36 @@ def _upright(image: "Image", source: "Image") -> "Image":
     }
     turn = turns.get(orientation) if isinstance(orientation, int) else None
     return image if turn is None else image.transpose(turn)
+
+
+@contextmanager
+def _quiet(path: str) -> Iterator[None]:
+    """Nothing on standard error while a TIFF file is read.
+
+    libtiff writes there by itself what Pillow then raises, or reads all the same, and Pillow's log
+    goes there too where nobody has asked for it elsewhere.
+    """
+    with open(path, "rb") as file:
+        is_tiff = file.read(2) in (b"II", b"MM")
+    try:
+        before = os.dup(2) if is_tiff else None
+    except OSError:  # there is no standard error
+        before = None
+    if before is None:
+        yield
+        return
+    log = logging.getLogger("PIL.TiffImagePlugin")
+    disabled = log.disabled
+    try:
+        log.disabled = True
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 2)
+        os.close(nowhere)
+        yield
+    finally:
+        log.disabled = disabled
+        os.dup2(before, 2)
+        os.close(before)
 
 
 def _reason(error: Exception) -> str:
