@@ -1,0 +1,82 @@
+"""SIGKILL at every kind of moment; the run that is resumed ends as one that nothing interrupted."""
+
+import os
+import random
+import signal
+import time
+
+from hooks import on_file_events
+from runs import Ended, Fork, Row, begin, difference, files, folder, resume, row, unbroken
+
+NAME = "kills"
+
+
+def begin_until(out, at: int, in_write: bool):
+    """Train, and die at the file event (or in the write) of that number; returns the exit status.
+
+    At 0, nobody dies, and the number of events is printed.
+    """
+    seen = {"event": 0, "write": 0}
+
+    def event(name: str) -> None:
+        seen["event"] += 1
+        if name == "in a write" or (not in_write and seen["event"] == at):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def part() -> bool:
+        seen["write"] += 1
+        return in_write and seen["write"] == at
+
+    on_file_events(event, part)
+    status = begin(out)
+    if at == 0:
+        print(f"events {seen['event']} writes {seen['write']}")
+    return status
+
+
+def count_events() -> tuple[int, int]:
+    """How many file events, and how many writes, a whole run has."""
+    with folder() as out:
+        ended = Fork(lambda: begin_until(out, 0, False)).wait()
+    words = ended.output.split()
+    return int(words[words.index("events") + 1]), int(words[words.index("writes") + 1])
+
+
+def _resumed(out, killed: Ended, expected) -> str:
+    """What is wrong after a resume, or an empty string."""
+    if killed.status not in (-signal.SIGKILL, 0):
+        return f"the run itself: {killed}"
+    ended = Fork(lambda: resume(out)).wait()
+    if ended.status != 0 or ended.traceback:
+        return f"resumed: {ended}"
+    return difference(files(out), expected)
+
+
+def run(count: int) -> list[Row]:
+    """Three fifths of the kills at file events, a fifth within writes, a fifth at random moments."""
+    chance = random.Random(0)
+    expected = unbroken()
+    began = time.monotonic()
+    events, writes = count_events()
+    seconds = time.monotonic() - began
+    rows = []
+    for label, tries, number, in_write in (
+        ("SIGKILL at a file event", count - 2 * (count // 5), events, False),
+        ("SIGKILL in a write", count // 5, writes, True),
+    ):
+        problems = []
+        for at in chance.sample(range(1, number + 1), min(tries, number)):
+            with folder() as out:
+                killed = Fork(lambda out=out, at=at: begin_until(out, at, in_write)).wait()
+                problems.append(_resumed(out, killed, expected))
+                problems[-1] = problems[-1] and f"at {at}: {problems[-1]}"
+        rows.append(row(f"{label}, resumed bit for bit", problems))
+    problems = []
+    for _ in range(count // 5):
+        with folder() as out:
+            child = Fork(lambda out=out: begin(out))
+            time.sleep(chance.uniform(0, seconds))
+            child.kill()
+            problems.append(_resumed(out, child.wait(), expected))
+    rows.append(row("SIGKILL at a random moment, resumed bit for bit", problems))
+    return rows

@@ -1,0 +1,116 @@
+"""Signals and readers that go away: the run ends after its round, or does not notice."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from runs import (
+    Fork,
+    Row,
+    begin,
+    difference,
+    files,
+    folder,
+    resume,
+    row,
+    unbroken,
+)
+
+NAME = "signals"
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def _stopped(numbers: tuple[int, ...], pause: float, expected) -> str:
+    """What goes wrong when signals are sent during a run, which is resumed afterwards."""
+    with folder() as out:
+        child = Fork(lambda: begin(out))
+        until = time.monotonic() + 30
+        log = out / "metrics.jsonl"
+        while not (log.exists() and log.stat().st_size) and time.monotonic() < until:
+            time.sleep(0.001)
+        time.sleep(pause)
+        for number in numbers:
+            child.kill(number)
+        ended = child.wait()
+        if ended.status != 0 or ended.traceback:
+            return f"{ended}"
+        resumed = Fork(lambda: resume(out)).wait()
+        if resumed.status != 0 or resumed.traceback:
+            return f"resumed: {resumed}"
+        found = files(out)
+        # The round it stopped at has a picture and a checkpoint more.
+        extra = [name for name in found.keys() - expected.keys() if "/" not in name]
+        same = {n: c for n, c in expected.items() if not n.startswith("checkpoints/")}
+        return difference({n: found[n] for n in same if n in found}, same) or "".join(extra)
+
+
+def _reader_leaves(lines: int, expected) -> str:
+    """What goes wrong when the reader of the output leaves after some lines."""
+    with folder() as out:
+        reading, writing = os.pipe()
+
+        def piped() -> int:
+            os.close(reading)
+            os.dup2(writing, 1)
+            return begin(out)
+
+        child = Fork(piped)
+        os.close(writing)
+        with os.fdopen(reading) as reader:
+            for _ in range(lines):
+                reader.readline()
+        ended = child.wait()
+        if ended.status != 0 or ended.output:
+            return f"{ended}"
+        return difference(files(out), expected)
+
+
+def _in_imports(pause: float) -> str:
+    """What goes wrong when Ctrl-C is pressed while the command line is being imported."""
+    with folder() as out:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "fgan", "train", "--rounds", "1", "--out", str(out)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        )
+        time.sleep(pause)
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=120)
+        good = process.returncode in (130, 0) and "Traceback" not in output
+        return "" if good else f"after {pause:.2f} s, status {process.returncode}: {output[-300:]}"
+
+
+def run(count: int) -> list[Row]:
+    """Most tries for the signals, some for the readers, a few for the imports, which take long."""
+    chance = random.Random(4)
+    expected = unbroken()
+    kinds = {
+        "Ctrl-C": (signal.SIGINT,),
+        "SIGTERM": (signal.SIGTERM,),
+        "SIGHUP": (signal.SIGHUP,),
+        "SIGTERM twice": (signal.SIGTERM, signal.SIGTERM),
+        "SIGHUP and SIGTERM": (signal.SIGHUP, signal.SIGTERM),
+    }
+    tries = max(1, count // 8)
+    rows = [
+        row(
+            f"{label}: saved, exit 0, resumed bit for bit",
+            [_stopped(numbers, chance.uniform(0, 0.2), expected) for _ in range(tries)],
+        )
+        for label, numbers in kinds.items()
+    ]
+    rows.append(
+        row(
+            "a reader that leaves ends nothing",
+            [_reader_leaves(chance.randrange(4), expected) for _ in range(tries)],
+        )
+    )
+    imports = [_in_imports(chance.uniform(0.2, 2.0)) for _ in range(max(1, count // 16))]
+    return [*rows, row("Ctrl-C in imports: exit 130, no traceback", imports)]
