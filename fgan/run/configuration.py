@@ -1,6 +1,7 @@
 """What a run from the command line is made of, and how its networks and recipe are built."""
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -109,7 +110,7 @@ class Run:
 
         Raises ValueError where it cannot be read, naming the file, and the key where there is one.
         """
-        if not path.exists():
+        if not os.path.lexists(path):
             raise ValueError(f"there is no run in {path.parent}: no {path.name}")
         content = read_object(path)
         data = same_data.of_json(content, path)

@@ -1,6 +1,7 @@
 """The data of a run: noted in its configuration, and compared when the run is resumed."""
 
 import json
+import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ def save(path: Path, data: Fingerprint, keep: bool) -> None:
 
     keep: leave a configuration that is there as it is, as for a run that a script resumes.
     """
-    if keep and path.exists():
+    if keep and os.path.lexists(path):
         return
     with replacing(path) as temporary:
         content = {"data": data.name} | as_json(data)
@@ -90,7 +91,7 @@ def check(path: Path, data: Fingerprint) -> None:
     A folder without a configuration, and one of version 0.1, which has no hashes, say nothing of
     the contents. Raises OtherDataError naming both sides, ValueError for a damaged file.
     """
-    if not path.exists():
+    if not os.path.lexists(path):
         return
     known = of_json(read_object(path), path)
     check_form(path, known, data.sample_shape, data.class_names)
