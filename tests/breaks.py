@@ -23,6 +23,32 @@ class Break(NamedTuple):
 
 
 BREAKS = {
+    # the files of a run
+    "the checkpoint before its picture": Break(
+        "Records.save",
+        """save_samples(picture_path(self._pictures, done), samples, labels, self._data)
+            self._history.save(state, done)""",
+        "self._history.save(state, done); "
+        "save_samples(picture_path(self._pictures, done), samples, labels, self._data)",
+        "durable resume",
+    ),
+    "figures not on the disk before the checkpoint": Break(
+        "Records.save", "self._metrics.sync()", "pass", "durable",
+    ),
+    "a name before its content": Break(
+        "replacing", "os.fsync(file.fileno())", "pass", "durable",
+    ),
+    "a folder that is not locked": Break(
+        "lock._locked", "fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)", "pass", "durable",
+    ),
+    "a damaged checkpoint kept as the one before": Break(
+        "History.load", "state, self._latest_is_whole = load_latest(self._folder, like)",
+        "state, _ = load_latest(self._folder, like); self._latest_is_whole = True", "resume",
+    ),
+    "a second SIGTERM that cuts": Break(
+        "interruptible.ask", "signal.signal(signal.SIGINT, before[signal.SIGINT])",
+        "signal.signal(signum, before[signum])", "signals",
+    ),
     # losses
     "sign of the Wasserstein loss swapped": Break(
         "wasserstein_critic_loss", "return fake_scores - real_scores",

@@ -1,10 +1,11 @@
 """A run's state on disk: whole or not at all, and loaded without running anyone's code."""
 
+import hashlib
 import io
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -29,13 +30,15 @@ def save(path: str | Path, state: object) -> None:
 
     A crash, a power cut or a full disk at any moment leaves the old file or the new one, never a
     part: the bytes go to a temporary file beside it, reach the disk, and take the name in one step.
-    The file is a ZIP archive with a CRC-32 of everything in it, as `torch.save` writes it.
+    The file is what `torch.save` writes, a ZIP archive with a CRC-32 of every record, and holds a
+    SHA-256 of the leaves besides.
     """
+    leaves = {name: leaf.detach().cpu() for name, leaf in tree.named_leaves(state).items()}
     content = io.BytesIO()  # torch.save turns a full disk into errors of its own
     checked = torch.serialization.get_crc32_options()
     torch.serialization.set_crc32_options(True)
     try:
-        torch.save({"format": _FORMAT, "leaves": tree.named_leaves(state)}, content)
+        torch.save({"format": _FORMAT, "sha256": _digest(leaves), "leaves": leaves}, content)
     finally:
         torch.serialization.set_crc32_options(checked)
     with replacing(path) as temporary, temporary.open("wb") as file:
@@ -45,7 +48,8 @@ def save(path: str | Path, state: object) -> None:
 def load(path: str | Path, like: State) -> State:
     """Read a tree with the structure, shapes, dtypes and devices of `like`, such as `init()` gives.
 
-    Every byte of the content is compared with its checksum before anything is made of it.
+    Every record is compared with its checksum before anything is made of it, and the leaves with
+    theirs.
 
     Raises CheckpointError where the file is not a checkpoint, or of a state that differs from
     `like`, naming the first difference in the order of `like`; DamagedError, a CheckpointError,
@@ -54,7 +58,7 @@ def load(path: str | Path, like: State) -> State:
     path = Path(path)
     if not path.is_file():
         raise DamagedError(f"there is no checkpoint at {path}")
-    found = _leaves(path, _content(path))
+    found, digest = _leaves(path, _content(path))
     expected = tree.named_leaves(like)
     for name in (*expected, *found):
         if name not in found or name not in expected:
@@ -64,6 +68,8 @@ def load(path: str | Path, like: State) -> State:
         have, want = _describe(found[name]), _describe(tensor)
         if have != want:
             raise CheckpointError(f"{path} is of another model: {name} is {have}, expected {want}")
+    if digest is not None and digest != _digest(found):  # None: by a version before 0.2.0
+        raise DamagedError(f"{path} is damaged: the checksum of its content is wrong")
     # Copies: leaves of a file made by others may share memory, which a donated step writes into.
     leaves = [found[name].detach().clone().to(tensor.device) for name, tensor in expected.items()]
     loaded: State = tree.unflatten(leaves, tree.flatten(like)[1])
@@ -104,8 +110,8 @@ def _content(path: Path) -> Any:
         ) from error
 
 
-def _leaves(path: Path, content: Any) -> Mapping[str, Tensor]:
-    """The leaves by name, of a content that may be anything at all."""
+def _leaves(path: Path, content: Any) -> tuple[Mapping[str, Tensor], object]:
+    """The leaves by name and their digest, of a content that may be anything at all."""
     written = content.get("format") if isinstance(content, dict) else None
     if not isinstance(written, str):
         raise CheckpointError(f"{path} is not a checkpoint of fgan: it does not say its format")
@@ -114,7 +120,7 @@ def _leaves(path: Path, content: Any) -> Mapping[str, Tensor]:
             f"{path} is not a checkpoint of this version of fgan, which reads {_FORMAT!r}: its "
             f"format is {written!r}. Use the version of fgan that wrote it"
         )
-    leaves = content.get("leaves")
+    leaves, digest = content.get("leaves"), content.get("sha256")
     if not isinstance(leaves, dict):
         raise CheckpointError(
             f"{path} is no checkpoint: its leaves are {_kind(leaves)}, expected a dict of tensors"
@@ -123,12 +129,26 @@ def _leaves(path: Path, content: Any) -> Mapping[str, Tensor]:
         if not isinstance(name, str):
             raise CheckpointError(f"{path} is no checkpoint: a leaf is named {name!r}, no string")
         # By type: a subclass may do anything where it is compared or copied.
-        plain = type(leaf) in (Tensor, torch.nn.Parameter) and not leaf.is_quantized
-        if not (plain and leaf.layout is torch.strided and leaf.device.type == "cpu"):
+        plain = type(leaf) in (Tensor, torch.nn.Parameter) and not leaf.is_nested
+        plain = plain and not leaf.is_quantized and leaf.device.type == "cpu"
+        if not (plain and leaf.layout is torch.strided):
             raise CheckpointError(
                 f"{path} is no checkpoint: {name} is {_kind(leaf)}, expected a plain tensor"
             )
-    return leaves
+    return leaves, digest
+
+
+def _digest(leaves: Mapping[str, Tensor]) -> str:
+    """The SHA-256 of names, dtypes, shapes and values.
+
+    The checksums of a ZIP archive cover its records, not the directory that says which is which.
+    """
+    digest = hashlib.sha256()
+    for name, leaf in sorted(leaves.items()):
+        digest.update(f"{name} {_describe(leaf)}\n".encode())
+        values = leaf.detach().contiguous().reshape(-1).view(torch.uint8)
+        digest.update(cast(bytes, values.numpy()))  # any buffer will do
+    return digest.hexdigest()
 
 
 def _kind(value: object) -> str:

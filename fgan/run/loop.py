@@ -71,6 +71,7 @@ def train(
     """
     if out == "":
         raise ValueError("out is the run's folder, and an empty string was given")
+    check_count("rounds", rounds)
     every = default_interval(rounds) if sample_every is None else sample_every
     plan = _Plan(rounds, batch_size, seed, conditional, log_every, every)
     _check_settings(algorithm, plan, keep)
@@ -129,7 +130,7 @@ class _Plan(NamedTuple):
 
 
 def _check_settings(algorithm: Algorithm, plan: _Plan, keep: int) -> None:
-    for name in ("rounds", "log_every", "batch_size", "sample_every"):
+    for name in ("log_every", "batch_size", "sample_every"):
         check_count(name, getattr(plan, name))
     check_count("keep", keep, 0)
     if algorithm.members:

@@ -10,7 +10,7 @@ Event = Callable[[str], None]
 
 
 def on_file_events(event: Event, part: Callable[[], bool] | None = None) -> None:
-    """Call `event(name)` before and after every call that changes a file, in this process, for good.
+    """Call `event(name)` before and after every call that changes a file, from now on.
 
     part: asked before each write; where it says yes, half of the content is written, and `event` is
     called in the middle.

@@ -44,5 +44,5 @@ def mounted(*options: object) -> Iterator[Path]:
 
 
 def copy_as_it_is(image: Path, target: Path) -> None:
-    """What a power cut leaves: the image's bytes now, nothing synchronised and nothing unmounted."""
+    """What a power cut leaves: the image's bytes now; nothing is synchronised or unmounted."""
     shutil.copyfile(image, target)

@@ -4,6 +4,7 @@ import os
 import random
 import signal
 import time
+from functools import partial
 
 from hooks import on_file_events
 from runs import Ended, Fork, Row, begin, difference, files, folder, resume, row, unbroken
@@ -53,28 +54,29 @@ def _resumed(out, killed: Ended, expected) -> str:
 
 
 def run(count: int) -> list[Row]:
-    """Three fifths of the kills at file events, a fifth within writes, a fifth at random moments."""
+    """Three fifths of the kills at file events, one within writes, one at random moments."""
     chance = random.Random(0)
     expected = unbroken()
     began = time.monotonic()
     events, writes = count_events()
     seconds = time.monotonic() - began
     rows = []
+    fifth = max(1, count // 5)
     for label, tries, number, in_write in (
-        ("SIGKILL at a file event", count - 2 * (count // 5), events, False),
-        ("SIGKILL in a write", count // 5, writes, True),
+        ("SIGKILL at a file event", max(1, count - 2 * fifth), events, False),
+        ("SIGKILL in a write", fifth, writes, True),
     ):
         problems = []
         for at in chance.sample(range(1, number + 1), min(tries, number)):
             with folder() as out:
-                killed = Fork(lambda out=out, at=at: begin_until(out, at, in_write)).wait()
+                killed = Fork(partial(begin_until, out, at, in_write)).wait()
                 problems.append(_resumed(out, killed, expected))
                 problems[-1] = problems[-1] and f"at {at}: {problems[-1]}"
         rows.append(row(f"{label}, resumed bit for bit", problems))
     problems = []
-    for _ in range(count // 5):
+    for _ in range(fifth):
         with folder() as out:
-            child = Fork(lambda out=out: begin(out))
+            child = Fork(partial(begin, out))
             time.sleep(chance.uniform(0, seconds))
             child.kill()
             problems.append(_resumed(out, child.wait(), expected))
