@@ -139,7 +139,8 @@ class Run:
         where the networks cannot be held in memory.
         """
         self._check_size()
-        generator, critic = self._networks()
+        with torch.device("cpu"):  # whatever the default device is
+            generator, critic = self._networks()
         return self._recipe()(generator.to(device), critic.to(device))
 
     def _check_size(self) -> None:
