@@ -39,6 +39,8 @@ class History:
         """The latest whole state; see `load_latest`."""
         state, self._latest_is_whole = load_latest(self._folder, like)
         self.saved = int(state.round)
+        if self._latest_is_whole:  # else one of those before it holds this very state
+            self._prune(self.saved)
         return state
 
     def save(self, state: GANState, done: int) -> None:

@@ -35,6 +35,16 @@ def test_the_last_few_checkpoints_stay(tmp_path):
     assert not (tmp_path / "none" / "checkpoints").exists()
 
 
+def test_a_checkpoint_too_many_is_removed(tmp_path):
+    """As a run that was killed at its end leaves one, with all of its rounds done."""
+    train(tmp_path, rounds=6, keep=1)
+    kept = files(tmp_path)
+    path = tmp_path / "checkpoints" / "round-000002.pt"
+    path.write_bytes((tmp_path / "checkpoint.pt").read_bytes())
+    train(tmp_path, rounds=6, keep=1, resume=True)
+    assert files(tmp_path) == kept
+
+
 def test_a_file_system_without_links_keeps_copies(tmp_path, monkeypatch):
     """FAT knows no second name for a file."""
 
