@@ -2,12 +2,15 @@
 
 import argparse
 import dataclasses
+import shlex
 import sys
+import textwrap
+import warnings
 from collections.abc import Sequence
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, NoReturn, cast
 
 import torch
 from rich.console import Console
@@ -16,9 +19,10 @@ from fgan.compiler.compile import compile as compiled
 from fgan.data import NAMES, DataSet, load
 from fgan.penalties import SAMPLE_AT
 from fgan.recipes import RECIPES
-from fgan.run import pictures, signals
+from fgan.run import pictures, same_data, signals
 from fgan.run.configuration import MODELS, Config, Run
 from fgan.run.history import load_latest
+from fgan.run.limits import no_compiler, too_much
 from fgan.run.loop import CONFIG, SAMPLES, DivergenceError, default_interval, train
 from fgan.run.outlet import Outlet, release_stdout
 from fgan.run.replay import replay_run
@@ -31,7 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; the exit status is 0, 1 for a run that diverged, or 2 for bad input."""
     options = vars(_parser().parse_args(arguments))
     command = options.pop("command")
-    console = Console(file=cast(IO[str], Outlet()), soft_wrap=True, highlight=False)
+    console = Console(
+        file=cast(IO[str], Outlet()), soft_wrap=True, highlight=False, markup=False, emoji=False
+    )
     try:
         signals.take_over()
         command(console, **options)
@@ -40,6 +46,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except (ValueError, OSError) as error:
         print(f"fgan: {error}", file=sys.stderr)
+        return 2
+    except (RuntimeError, MemoryError, OverflowError, TypeError) as error:
+        reason = too_much(error) or no_compiler(error)
+        if reason is None:
+            raise
+        print(f"fgan: {reason}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return signals.INTERRUPTED
@@ -60,13 +72,16 @@ def train_command(
     """`fgan train`: a setting that is not given has its default, or the resumed run's value."""
     given = {name: value for name, value in given.items() if value is not None}
     target = _device(device)
-    config = _resumed(out, given) if resume else Config(**given)
+    known = _resumed(out, given) if resume else None
+    config = known.config if known else Config(**given)
     if config.sample_every is None:  # said once: a longer run keeps the interval it began with
         config = dataclasses.replace(config, sample_every=default_interval(config.rounds))
     out = out or Path("runs") / f"{config.recipe}-{config.data.replace(':', '-').replace('/', '-')}"
     data = load(config.data, data_root, target, config.image_size)
     run = Run(config, data.sample_shape, data.class_names)
-    algorithm = run.build(target)
+    if known and known.data and out:
+        same_data.check_form(out / CONFIG, known.data, data.sample_shape, data.class_names)
+    algorithm = _built(run, target, out / CONFIG if known else None)
     if target.type == "cuda" if compile is None else compile:
         algorithm = compiled(algorithm)
     _greet(console, run, data, algorithm, out, target)
@@ -85,11 +100,13 @@ def train_command(
     )
     done = int(state.round)
     if done < config.rounds:
-        console.print(f"stopped after round {done}; go on with: fgan train --resume --out {out}")
+        console.print(
+            f"stopped after round {done}; go on with: fgan train --resume --out {_quoted(out)}"
+        )
     elif resume:
         console.print(f"complete   all {done} rounds are done; --rounds N asks for more")
     console.print(f"pictures   {out / SAMPLES}/round-{done:06d}.png and earlier ones beside it")
-    console.print(f"more       fgan sample {out} --num 64 --out more.png")
+    console.print(f"more       fgan sample {_quoted(out)} --num 64 --out more.png")
 
 
 def sample_command(
@@ -117,10 +134,10 @@ def sample_command(
         labels = torch.arange(num, device=target) % len(names)
         columns = min(num, len(names))
         headings = names[:columns]
-    algorithm = run.build(target)
+    algorithm = _built(run, target, folder / CONFIG)
     state, _ = load_latest(folder, like=algorithm.init())
     source = torch.Generator().manual_seed(mix_seed(seed))
-    latent = torch.randn(num, algorithm.latent_dim, generator=source).to(target)
+    latent = torch.randn(num, algorithm.latent_dim, generator=source, device="cpu").to(target)
     with torch.no_grad():
         samples = algorithm.generate(state, latent, labels)
     if samples.ndim == 2:
@@ -146,30 +163,64 @@ _MAY_CHANGE = ("rounds", "log_every", "sample_every")
 """Settings of which the state after any round is independent."""
 
 
-def _resumed(out: Path | None, given: dict[str, Any]) -> Config:
+def _resumed(out: Path | None, given: dict[str, Any]) -> Run:
+    """The run in `out`, with the settings that a resumed run may change."""
     if out is None:
         raise ValueError("--resume needs the run's folder: --out DIR")
-    config = Run.load(out / CONFIG).config
+    run = Run.load(out / CONFIG)
     for name, value in given.items():
-        if name not in _MAY_CHANGE and value != getattr(config, name):
+        if (name, value) == ("model", "auto"):  # the one that was chosen when the run began
+            continue
+        if name not in _MAY_CHANGE and value != getattr(run.config, name):
             raise ValueError(
-                f"the run in {out} has {name} = {getattr(config, name)!r}, and {value!r} was "
+                f"the run in {out} has {name} = {getattr(run.config, name)!r}, and {value!r} was "
                 "given: a resumed run keeps its settings, except --rounds, --log-every and "
                 "--sample-every"
             )
-    return dataclasses.replace(config, **given)
+    changed = {name: given[name] for name in _MAY_CHANGE if name in given}
+    return dataclasses.replace(run, config=dataclasses.replace(run.config, **changed))
+
+
+def _built(run: Run, device: torch.device, source: Path | None) -> Algorithm:
+    """The run's algorithm; an error names the file `source` where the settings come from one."""
+    try:
+        return run.build(device)
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}" if source else str(error)) from error
 
 
 def _device(name: str | None) -> torch.device:
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            device = torch.device(name)
+            torch.zeros(1, device=device).item()  # the device meta holds no numbers
+    except Exception as error:  # each backend raises its own kind
+        reason = textwrap.shorten(str(error) or type(error).__name__, 160)
         raise ValueError(f"device {name!r} cannot be used: {reason}") from error
     return device
+
+
+def _quoted(path: Path) -> str:
+    """The path as one word of a shell's command line, and never an option."""
+    text = str(path)
+    return shlex.quote(f"./{text}" if text.startswith("-") else text)
+
+
+def _path(text: str) -> Path:
+    """An option's path. Raises ArgumentTypeError for "", which would be the current folder."""
+    if not text or "\0" in text:
+        raise argparse.ArgumentTypeError(f"a path is expected, and {text!r} was given")
+    return Path(text)
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors take one line, not the list of all options."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"fgan: {message} ({self.prog} --help says more)\n")
 
 
 def _label(condition: str, names: Sequence[str]) -> int:
@@ -200,14 +251,16 @@ def _greet(
         f"data       {data.name}: {len(data)} samples {list(data.sample_shape)}, "
         f"{data.num_classes} classes"
     )
+    if data.left_out:
+        console.print(f"left out   {data.left_out}")
+    chosen = ", chosen by the samples' shape (see --model)" if config.model == "auto" else ""
+    console.print(f"networks   {run.model}{chosen}")
     console.print(f"device     {device}, batches of {config.batch_size}, seed {config.seed}")
     console.print(f"output     {out}")
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="fgan", description="Train GANs as pure functions and draw from them."
-    )
+    parser = _Parser(prog="fgan", description="Train GANs as pure functions and draw from them.")
     # Looked up when it is needed: no module imports the package itself, which imports them all.
     version = import_module("fgan").__version__
     parser.add_argument("--version", action="version", version=f"fgan {version}")
@@ -219,11 +272,11 @@ def _parser() -> argparse.ArgumentParser:
     add("recipe", nargs="?", metavar="RECIPE", help=f"{', '.join(RECIPES)} (default: wgan-gp)")
     add("--data", metavar="NAME", help=f"{', '.join(NAMES)} (default: {defaults.data})")
     add("--image-size", type=int, metavar="S", help="folder:PATH: the middle squares, resized")
-    add("--data-root", type=Path, metavar="DIR", help="where real data sets lie, or go")
+    add("--data-root", type=_path, metavar="DIR", help="where real data sets lie, or go")
     add("--rounds", type=int, metavar="N", help=f"in total (default: {defaults.rounds})")
     add("--batch-size", type=int, metavar="B", help=f"(default: {defaults.batch_size})")
     add("--seed", type=int, metavar="S", help=f"(default: {defaults.seed})")
-    add("--out", type=Path, metavar="DIR", help="(default: runs/RECIPE-NAME)")
+    add("--out", type=_path, metavar="DIR", help="(default: runs/RECIPE-NAME)")
     add("--unconditional", dest="conditional", action="store_const", const=False)
     add("--device", metavar="D", help="(default: cuda where there is one, else cpu)")
     add(
@@ -252,18 +305,18 @@ def _parser() -> argparse.ArgumentParser:
 
     add = commands.add_parser("sample", help="draw from a trained generator").add_argument
     commands.choices["sample"].set_defaults(command=sample_command)
-    add("folder", type=Path, metavar="DIR", help="of the run")
+    add("folder", type=_path, metavar="DIR", help="of the run")
     add("--num", type=int, default=64, metavar="N", help="(default: 64)")
     add("--condition", metavar="LABEL", help="a class, by name or number (default: all in turn)")
     add("--seed", type=int, default=0, metavar="S", help="of the latents (default: 0)")
-    add("--out", type=Path, required=True, metavar="FILE.png")
+    add("--out", type=_path, required=True, metavar="FILE.png")
     add("--device", metavar="D", help="(default: cuda where there is one, else cpu)")
 
     about = "play rounds again, and find the first number that is not finite"
     add = commands.add_parser("replay", help=about).add_argument
     commands.choices["replay"].set_defaults(command=replay_command)
-    add("folder", type=Path, metavar="DIR", help="of the run")
+    add("folder", type=_path, metavar="DIR", help="of the run")
     add("--round", type=int, metavar="N", help="(default: all after the newest checkpoint)")
-    add("--data-root", type=Path, metavar="DIR", help="as in fgan train")
+    add("--data-root", type=_path, metavar="DIR", help="as in fgan train")
     add("--device", metavar="D", help="(default: cuda where there is one, else cpu)")
     return parser

@@ -125,11 +125,11 @@ BREAKS = {
     ),
     # points
     "one epsilon for the batch": Break(
-        "interpolate", "mix = mix.reshape(-1, *[1] * (real.ndim - 1))",
+        "_interpolate", "mix = mix.reshape(-1, *[1] * (real.ndim - 1))",
         "mix = mix[:1].reshape(-1, *[1] * (real.ndim - 1))", "properties_points",
     ),
     "real and fake swapped in the interpolate": Break(
-        "interpolate", "return mix * real + (1 - mix) * fake",
+        "_interpolate", "return mix * real + (1 - mix) * fake",
         "return mix * fake + (1 - mix) * real", "properties_points",
     ),
     "partners of another condition": Break(
@@ -430,6 +430,35 @@ BREAKS = {
     ),
     "replay takes the penalty for a forward pass": Break(
         "Watch._new", '"penalty" if is_penalty else', "", "replay",
+    ),
+    # data and configurations
+    "EXIF orientation ignored": Break(
+        "picture_files._upright", "return image if turn is None else image.transpose(turn)",
+        "return image", "folders",
+    ),
+    "hidden colours of transparent pixels": Break(
+        "picture_files._opaque", "if image.has_transparency_data:", "if False:", "folders",
+    ),
+    "hidden files are pictures": Break(
+        "folders._walk", 'if name.startswith("."):', "if False:", "folders",
+    ),
+    "an idx file is read to its end": Break(
+        "read_idx", "_read_at_most(file.read, announced + 1)", "bytearray(file.read())", "content",
+    ),
+    "numbers beyond float32 accepted": Break(
+        "data_set._check_finite", "most = torch.finfo(torch.float32).max",
+        "most = torch.finfo(torch.float64).max", "content",
+    ),
+    "the order of samples left out of the fingerprint": Break(
+        "fingerprint", "known.update(_bytes(labels))", "pass", "content",
+    ),
+    "swapped classes accepted at resume": Break(
+        "same_data.check", "if not known.contents or known.contents == data.contents:",
+        "if known.class_counts == data.class_counts:", "same_data",
+    ),
+    "booleans accepted as whole numbers": Break(
+        "configuration._check_types", "if type(value) not in kinds",
+        "if not isinstance(value, kinds)", "hostile",
     ),
     # measures
     "W-divergence counts its penalty twice": Break(

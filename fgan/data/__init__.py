@@ -3,56 +3,46 @@
 import itertools
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Generator, Tensor
 
+from fgan.data.data_set import DataSet, check_content
 from fgan.data.embedded import glyphs, grid, rings, swiss_roll
-from fgan.data.real import DataError, cifar10, default_root, fashion_mnist, folder, mnist
+from fgan.data.folders import folder
+from fgan.data.identity import Fingerprint, fingerprint
+from fgan.data.memory import gib, machine_memory
+from fgan.data.picture_files import MOST_PIXELS
+from fgan.data.real import DataError, cifar10, default_root, fashion_mnist, mnist
 from fgan.scalars import check_count
 from fgan.seeds import mix_seed
 from fgan.types import Batch, CriticUpdates
 
-__all__ = ["NAMES", "DataError", "DataSet", "batches", "load", "normalise", "to_uint8"]
+__all__ = [
+    "GENERATED",
+    "NAMES",
+    "DataError",
+    "DataSet",
+    "Fingerprint",
+    "batches",
+    "fingerprint",
+    "load",
+    "normalise",
+    "to_uint8",
+]
 
 _EMBEDDED = {"rings": rings, "grid": grid, "swiss-roll": swiss_roll, "glyphs": glyphs}
 _REAL = {"fashion-mnist": fashion_mnist, "mnist": mnist, "cifar10": cifar10}
 
 _SHUFFLING = 0xDA7A  # keeps these seeds apart from those that rounds draw their noise from
 
+GENERATED = tuple(_EMBEDDED)
+"""Data sets that are made on the spot: their last bits may differ from machine to machine."""
+
 NAMES = (*_EMBEDDED, *_REAL, "folder:PATH")
 """What `load` knows; PATH stands for a folder with one sub-folder of images per class."""
-
-
-@dataclass(frozen=True, eq=False)
-class DataSet:
-    """Labelled samples, all in memory.
-
-    name: what the set is called.
-    samples: uint8 [N, C, H, W] for images, float [N, ...] for anything else, such as points [N, 2].
-    labels: int64 [N], each in [0, num_classes), on the same device.
-    class_names: one per class.
-    """
-
-    name: str
-    samples: Tensor
-    labels: Tensor
-    class_names: tuple[str, ...]
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    @property
-    def num_classes(self) -> int:
-        """How many classes there are, whether or not each has a sample."""
-        return len(self.class_names)
-
-    @property
-    def sample_shape(self) -> tuple[int, ...]:
-        """The shape of one sample: (C, H, W), or (2,) for points."""
-        return tuple(self.samples.shape[1:])
 
 
 def load(
@@ -65,7 +55,11 @@ def load(
 
     `rings`, `grid`, `swiss-roll` and `glyphs` are made on the spot. The others are looked for
     under `root` (default: `$FGAN_DATA`, or `~/.cache/fgan`) in torchvision's layout, Fashion-MNIST
-    then among Debian's files, and are downloaded into `root` at last. `image_size` is for
+    then among Debian's files, and are downloaded into `root` at last.
+
+    `folder:PATH` reads PNG, JPEG, WebP, BMP, GIF, TIFF and PPM, told by their contents. Pictures
+    are turned upright as their EXIF data say, and what is transparent is put on white. Hidden files
+    and folders are left out, and `left_out` of the result counts them. `image_size` is for
     `folder:PATH` alone: the middle square of every image, resized to that many pixels.
 
     Raises ValueError for an unknown name, DataError (a ValueError) for what cannot be had or read.
@@ -75,16 +69,23 @@ def load(
         if kind != "folder":
             raise ValueError(f"image_size is for folder:PATH alone; {name!r} has a size of its own")
         check_count("image_size", image_size)
-    if name in _EMBEDDED:
-        content = _EMBEDDED[name]()
-    elif name in _REAL:
-        content = _REAL[name](default_root() if root is None else Path(root).expanduser())
-    elif kind == "folder" and path:
-        content = folder(Path(path).expanduser(), image_size)
-    else:
-        raise ValueError(f"unknown data set {name!r}; known are {', '.join(NAMES)}")
-    samples, labels, class_names = content
-    return DataSet(name, samples.to(device), labels.to(device), class_names)
+        if image_size**2 > MOST_PIXELS:
+            raise ValueError(
+                f"image_size is below {int(MOST_PIXELS**0.5)}, and {image_size} was given"
+            )
+    left_out = ""
+    with torch.device("cpu"):  # whatever the default device is: random numbers are the CPU's
+        if name in _EMBEDDED:
+            samples, labels, class_names = _EMBEDDED[name]()
+        elif name in _REAL:
+            place = default_root() if root is None else Path(root).expanduser()
+            samples, labels, class_names = _REAL[name](place)
+        elif kind == "folder" and path:
+            place = Path(path).expanduser()
+            samples, labels, class_names, left_out = folder(place, image_size)
+        else:
+            raise ValueError(f"unknown data set {name!r}; known are {', '.join(NAMES)}")
+    return DataSet(name, samples.to(device), labels.to(device), class_names, left_out)
 
 
 def normalise(images: Tensor) -> Tensor:
@@ -125,7 +126,7 @@ def batches(
     touched, and no batch makes the host wait for the device.
 
     Raises ValueError at once, not at the first batch, for counts out of range, for labels outside
-    [0, num_classes), and for all that `load` raises.
+    [0, num_classes), for samples that are not finite, and for all that `load` raises.
     """
     check_count("batch_size", batch_size)
     check_count("start", start, 0)
@@ -138,12 +139,18 @@ def batches(
         return count
 
     before = sum(map(updates, range(start))) if callable(n_critic) else start * updates(start)
-    updates(start)  # a wrong schedule is to fail here, not in the loop
+    updates(start)  # a wrong schedule is to fail here, before data are loaded, not in the loop
     if isinstance(data, str):
         data = load(data, root, "cpu" if device is None else device)
-    elif device is not None:
+    check_content(data)
+    if device is not None:
         data = replace(data, samples=data.samples.to(device), labels=data.labels.to(device))
-    _check_content(data)
+    elif data.samples.device != data.labels.device:
+        raise ValueError(
+            f"{data.name}: the samples are on {data.samples.device} and the labels on "
+            f"{data.labels.device}: device= puts both on one"
+        )
+    _check_size(data, (updates(start), batch_size))
     indices = itertools.count(start) if rounds is None else range(start, start + rounds)
     sizes = ((updates(i), batch_size) for i in indices)
     return _stream(data, sizes, seed, before * batch_size, conditional)
@@ -156,6 +163,7 @@ def _stream(
     as_real = normalise if data.samples.dtype == torch.uint8 else Tensor.float
     epoch, order = -1, data.labels[:0]
     for size in sizes:
+        _check_size(data, size)
         missing, parts = math.prod(size), []
         while missing:
             now, offset = divmod(position, len(data))
@@ -172,27 +180,20 @@ def _stream(
         )
 
 
+def _check_size(data: DataSet, size: tuple[int, int]) -> None:
+    """Raise ValueError for a round whose float32 samples are more than the machine's memory."""
+    needed = 4.0 * math.prod(size) * math.prod(data.sample_shape)
+    if needed > (there := machine_memory()):
+        raise ValueError(
+            f"{size[0]} batches of {size[1]} samples {list(data.sample_shape)} take {gib(needed)}, "
+            f"and this machine has {gib(there)}: make batch_size or n_critic smaller"
+        )
+
+
 def _order(size: int, seed: int, epoch: int, device: torch.device) -> Tensor:
     """The epoch's permutation, on `device`; drawn on the CPU, so that every device has the same."""
     generator = Generator().manual_seed(mix_seed(seed, _SHUFFLING, epoch))
-    order = torch.randperm(size, generator=generator)
+    order = torch.randperm(size, generator=generator, device="cpu")
     if device.type == "cuda":  # pragma: no cover (needs a GPU); pinned, the copy does not wait
         return order.pin_memory().to(device, non_blocking=True)
     return order.to(device)
-
-
-def _check_content(data: DataSet) -> None:
-    samples, labels = data.samples, data.labels
-    if samples.dtype != torch.uint8 and not samples.is_floating_point():
-        raise ValueError(f"{data.name}: samples must be uint8 or floating, not {samples.dtype}")
-    if labels.dtype != torch.int64 or labels.shape != samples.shape[:1] or len(labels) == 0:
-        raise ValueError(
-            f"{data.name}: labels must be int64, one for each of the (at least one) samples; got "
-            f"{labels.dtype} {tuple(labels.shape)} for samples {tuple(samples.shape)}"
-        )
-    low, high = int(labels.min()), int(labels.max())
-    if low < 0 or high >= data.num_classes:
-        raise ValueError(
-            f"{data.name}: labels must lie in [0, {data.num_classes}), as there are "
-            f"{data.num_classes} class names; they go from {low} to {high}"
-        )

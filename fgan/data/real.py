@@ -1,4 +1,4 @@
-"""Data sets that live in files: MNIST and Fashion-MNIST, CIFAR-10, a folder of images.
+"""Data sets that live in files: MNIST and Fashion-MNIST, CIFAR-10.
 
 Each function returns `(samples, labels, class_names)` with uint8 samples [N, C, H, W] and int64
 labels [N], on the CPU.
@@ -12,7 +12,7 @@ import socket
 import struct
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,8 @@ from torch import Tensor
 # What `apt install dataset-fashion-mnist` leaves. The gzip files differ from torchvision's (and so
 # do their checksums), the contents do not.
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
+
+_DEFLATE_RATIO = 1032  # the most bytes that gzip makes of one
 
 _DIGITS = tuple("0123456789")
 _CLOTHES = (
@@ -66,54 +68,6 @@ def cifar10(root: Path) -> tuple[Tensor, Tensor, tuple[str, ...]]:
     return samples, torch.tensor(found.targets), tuple(found.classes)
 
 
-def folder(path: Path, image_size: int | None) -> tuple[Tensor, Tensor, tuple[str, ...]]:
-    """The images under `path`, one sub-folder per class, in the order of their names.
-
-    [N, 1, H, W] where every file is grayscale, else [N, 3, H, W]. Given `image_size`, the middle
-    square of each image is resized to it; without, all must have one size already.
-    """
-    from torchvision.datasets import ImageFolder
-
-    try:
-        files = ImageFolder(path)
-    except OSError as error:  # no such folder, no class in it, or a class without images
-        raise DataError(
-            f"no images in {path}: {error} (expected one sub-folder of images per class)"
-        ) from error
-    paths = [file for file, _ in files.samples]
-    images = [_read_image(file, image_size) for file in paths]
-    for file, image in zip(paths, images, strict=True):
-        if image.shape[1:] != images[0].shape[1:]:
-            raise DataError(
-                f"{file} is {_size(image)} pixels, but {paths[0]} is {_size(images[0])}: all must "
-                f"have one size; image_size=64, say (--image-size 64), crops and resizes them"
-            )
-    channels = max(image.shape[0] for image in images)
-    samples = torch.stack([image.expand(channels, -1, -1) for image in images])
-    return samples, torch.tensor(files.targets), tuple(files.classes)
-
-
-def _size(image: Tensor) -> str:
-    return f"{image.shape[2]}x{image.shape[1]}"
-
-
-def _read_image(file: str, image_size: int | None) -> Tensor:
-    """uint8 [1, H, W] for a grayscale file, [3, H, W] for any other."""
-    from PIL import Image, ImageOps
-
-    try:
-        with Image.open(file) as opened:
-            if opened.mode.startswith(("I", "F")):  # PIL would clip these at 255, not rescale them
-                raise DataError(f"{file} has more than 8 bits a channel; convert it to 8 bits")
-            image = opened.convert("L" if opened.mode in ("1", "L", "LA") else "RGB")
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(f"{file} cannot be read: {error}") from error
-    if image_size is not None:
-        image = ImageOps.fit(image, (image_size, image_size), Image.Resampling.LANCZOS)
-    pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
-    return pixels.view(image.height, image.width, -1).permute(2, 0, 1)
-
-
 def _idx_pair(kind: str, root: Path, *elsewhere: Path) -> tuple[Tensor, Tensor]:
     """Images [N, 1, H, W] and labels [N] from the first place that has both files.
 
@@ -130,6 +84,8 @@ def _idx_pair(kind: str, root: Path, *elsewhere: Path) -> tuple[Tensor, Tensor]:
     images, labels = read_idx(found[0], ndim=3), read_idx(found[1], ndim=1)
     if len(images) != len(labels):
         raise DataError(f"{found[0]} holds {len(images)} images, {found[1]} {len(labels)} labels")
+    if (highest := int(labels.max())) > 9:
+        raise DataError(f"{found[1]} holds the label {highest}, and the classes are 0 to 9")
     return images.unsqueeze(1), labels.long()
 
 
@@ -147,23 +103,44 @@ def _idx_files(place: Path) -> tuple[Path, Path] | None:
 def read_idx(path: Path, ndim: int) -> Tensor:
     """The uint8 tensor in an idx file, MNIST's format, gzipped where its name ends in .gz.
 
-    Raises DataError, naming the file, where it is truncated, corrupt or not of `ndim` dimensions.
+    No more is read than the file announces, however far its contents would unpack. Raises
+    DataError, naming the file, where it is truncated, corrupt, empty or not of `ndim` dimensions.
     """
+    if not path.is_file():  # a pipe would keep the reader waiting
+        raise DataError(f"{path} cannot be read: it is no file; replace or delete it")
+    start = 4 * (1 + ndim)  # two zero bytes, the type (8: uint8), the dimensions and their sizes
     try:
+        packed = path.stat().st_size
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            content = bytearray(file.read())
+            header = file.read(start)
+            if len(header) < start or tuple(header[:4]) != (0, 0, 8, ndim):
+                raise DataError(
+                    f"{path} is not an idx file of {ndim}-d uint8; replace or delete it"
+                )
+            shape = struct.unpack(f">{ndim}I", header[4:])
+            announced = math.prod(shape)
+            # Nothing is read that was not announced, nor announced that cannot be there.
+            most = packed * _DEFLATE_RATIO if path.suffix == ".gz" else packed - start
+            content = _read_at_most(file.read, announced + 1) if announced <= most else b""
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path} cannot be read: {error}; replace or delete it") from error
-    start = 4 * (1 + ndim)  # two zero bytes, the type (8: uint8), the dimensions and their sizes
-    if len(content) < start or tuple(content[:4]) != (0, 0, 8, ndim):
-        raise DataError(f"{path} is not an idx file of {ndim}-d uint8; replace or delete it")
-    shape = struct.unpack(f">{ndim}I", content[4:start])
-    if len(content) - start != math.prod(shape):
+    if len(content) != announced:
+        held = "more" if len(content) > announced else "fewer"
         raise DataError(
-            f"{path} is truncated or corrupt: it announces {math.prod(shape)} bytes "
-            f"and holds {len(content) - start}; replace or delete it"
+            f"{path} is truncated or corrupt: it announces {announced} bytes, of shape "
+            f"{list(shape)}, and holds {held}; replace or delete it"
         )
-    return torch.frombuffer(content, dtype=torch.uint8)[start:].view(shape)
+    if not announced:
+        raise DataError(f"{path} is empty: its shape is {list(shape)}; replace or delete it")
+    return torch.frombuffer(content, dtype=torch.uint8).view(shape)
+
+
+def _read_at_most(read: Callable[[int], bytes], count: int) -> bytearray:
+    """The next `count` bytes, or all that there are; the memory grows with what is there."""
+    content = bytearray()
+    while len(content) < count and (piece := read(min(2**20, count - len(content)))):
+        content += piece
+    return content
 
 
 def _download(kind: str, root: Path, tried: list[str]) -> None:

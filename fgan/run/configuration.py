@@ -1,17 +1,23 @@
 """What a run from the command line is made of, and how its networks and recipe are built."""
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import Any, get_args, get_type_hints
 
 import torch
 from torch import nn
 
 from fgan import models
+from fgan.data import Fingerprint
 from fgan.data.files import replacing
+from fgan.data.memory import gib, machine_memory
 from fgan.recipes import RECIPES, critic_warmup
+from fgan.run import same_data
+from fgan.run.json_files import read_object, shown
 from fgan.scalars import check_count
 from fgan.types import Algorithm
 
@@ -23,6 +29,9 @@ papers' rates are for runs of 10⁵ rounds on larger networks."""
 
 _OWN_SETTINGS = ("loss", "clip", "penalty_weight", "k", "p", "sample_at")
 """Settings that only some recipes have: those whose entry in the registry names them."""
+
+
+_COPIES = 3  # of a parameter in training, at least: itself, its gradient, an optimiser's average
 
 
 @dataclass(frozen=True)
@@ -81,35 +90,74 @@ class Run:
     config: Config
     sample_shape: tuple[int, ...]
     class_names: tuple[str, ...]
+    data: Fingerprint | None = None
+    """The data's identity; None until it is known."""
 
     def save(self, path: Path) -> None:
-        """Write as JSON."""
-        content = asdict(self.config) | {
-            "sample_shape": self.sample_shape,
-            "class_names": self.class_names,
-        }
+        """Write as JSON, with the kind of the networks in place of "auto"."""
+        content = asdict(self.config) | {"model": self.model}
+        content |= (
+            {"sample_shape": self.sample_shape, "class_names": self.class_names}
+            if self.data is None
+            else same_data.as_json(self.data)
+        )
         with replacing(path) as temporary:
-            temporary.write_text(json.dumps(content, indent=2) + "\n")
+            temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
     @staticmethod
     def load(path: Path) -> "Run":
-        """Read what `save` wrote. Raises ValueError where it cannot be read."""
+        """Read what `save` wrote.
+
+        Raises ValueError where it cannot be read, naming the file, and the key where there is one.
+        """
+        if not os.path.lexists(path):
+            raise ValueError(f"there is no run in {path.parent}: no {path.name}")
+        content = read_object(path)
+        data = same_data.of_json(content, path)
+        for name in ("sample_shape", "class_names", same_data.KEY):
+            content.pop(name, None)
+        if "recipe" not in content:
+            raise ValueError(
+                f"{path} has no recipe: a script made the networks of this run, and only a script "
+                "can build them again"
+            )
+        _check_types(content, path)
         try:
-            content = json.loads(path.read_text())
-            shape, names = content.pop("sample_shape"), content.pop("class_names")
-            return Run(Config(**content), tuple(shape), tuple(names))
-        except OSError as error:
-            raise ValueError(f"there is no run in {path.parent}: no {path.name}") from error
-        except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
-            raise ValueError(f"{path} is not the configuration of a run: {error}") from error
+            return Run(Config(**content), data.sample_shape, data.class_names, data)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+
+    @property
+    def model(self) -> str:
+        """The networks' kind: as it was set, or chosen by the shape of a sample for "auto"."""
+        return _model_for(self.sample_shape) if self.config.model == "auto" else self.config.model
 
     def build(self, device: torch.device | str = "cpu") -> Algorithm:
         """The algorithm with fresh networks on `device`.
 
-        Raises ValueError where the settings, the recipe and the sample's shape do not fit.
+        Raises ValueError where the settings, the recipe and the sample's shape do not fit, and
+        where the networks cannot be held in memory.
         """
-        generator, critic = self._networks()
+        self._check_size()
+        with torch.device("cpu"):  # whatever the default device is
+            generator, critic = self._networks()
         return self._recipe()(generator.to(device), critic.to(device))
+
+    def _check_size(self) -> None:
+        """Build the networks on the device meta, which takes no memory, and add up their bytes."""
+        settings = f"networks of width {self.config.width}, latent_dim {self.config.latent_dim}"
+        try:
+            with torch.device("meta"):
+                players = self._networks()
+        except (RuntimeError, OverflowError, TypeError) as error:  # sizes beyond what torch counts
+            raise ValueError(f"{settings}: too large to be built; make them smaller") from error
+        tensors = [t for player in players for t in (*player.parameters(), *player.buffers())]
+        needed = _COPIES * sum(t.numel() * t.element_size() for t in tensors)
+        if needed > (there := machine_memory()):
+            raise ValueError(
+                f"{settings}: they and their optimisers take {gib(needed)}, and this machine has "
+                f"{gib(there)}: make them smaller"
+            )
 
     def _recipe(self) -> Callable[[nn.Module, nn.Module], Algorithm]:
         config = self.config
@@ -128,7 +176,7 @@ class Run:
 
     def _networks(self) -> tuple[nn.Module, nn.Module]:
         config, shape = self.config, self.sample_shape
-        kind = _model_for(shape) if config.model == "auto" else config.model
+        kind = self.model
         conditions: dict[str, Any] = {
             "num_classes": len(self.class_names) if config.conditional else None
         }
@@ -162,3 +210,32 @@ def _model_for(shape: tuple[int, ...]) -> str:
         if shape[1] > 64 and shape[1] & (shape[1] - 1) == 0:
             return "resnet"
     return "mlp"
+
+
+def _check_types(content: dict[str, Any], path: Path) -> None:
+    """Raise ValueError for the first entry that is no setting, or is of another type."""
+    hints = get_type_hints(Config)
+    for name, value in content.items():
+        if name not in hints:
+            raise ValueError(
+                f"{path}: {shown(name)} is no setting of this version of fgan; known are "
+                f"{', '.join(hints)}"
+            )
+        kinds = get_args(hints[name]) or (hints[name],)
+        if type(value) not in kinds and not (float in kinds and _is_number(value)):
+            wanted = " or ".join(_KINDS[kind] for kind in kinds)
+            raise ValueError(f"{path}: {name} is {wanted}, and {shown(value)} stands there")
+
+
+_KINDS = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "a string",
+    NoneType: "null",
+}
+
+
+def _is_number(value: object) -> bool:
+    """Whether a JSON value can stand for a float: 1 for 1.0, unless it is too large."""
+    return type(value) is int and abs(value) < 2**1000

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
-from fgan.data import DataSet, batches, load
+from fgan.data import DataSet, Fingerprint, batches, fingerprint, load
 from fgan.data.files import make_folder, remove_temporary
+from fgan.run import same_data
 from fgan.run.checkpoints import not_finite
 from fgan.run.configuration import Run
 from fgan.run.history import CHECKPOINT, EARLIER, History, no_checkpoint
@@ -53,12 +55,13 @@ def train(
     `log_every` rounds), `samples/round-NNNNNN.png` (fixed latents, a column per class when
     `conditional`) and `checkpoint.pt`, both every `sample_every` rounds (default: ten times) and at
     the end; the `keep` checkpoints before it stay in `checkpoints/`. A `run` is written as
-    `config.json`. Files are whole or not there, also after a crash, a power cut or on a full disk.
+    `config.json`, and without one the data's fingerprint alone. Files are whole or not there, also
+    after a crash, a power cut or on a full disk.
 
     With `resume`, the run goes on from the latest whole checkpoint, and on the CPU it ends in the
     same bits as one that was never interrupted, its figures and pictures included. Ctrl-C, SIGTERM
     and SIGHUP end the run after the round in progress, with everything saved; a second Ctrl-C ends
-    it at once.
+    it at once. With other data than before it is refused, and nothing is changed.
 
     Raises ValueError before the first round for settings and data that do not fit, for an `out`
     that holds another run, and for one that another run writes into at the moment;
@@ -66,17 +69,31 @@ def train(
     where a loss or the state is no longer finite, and SaveError, an OSError, where a file cannot be
     written, both with the last good checkpoint left in place.
     """
+    if out == "":
+        raise ValueError("out is the run's folder, and an empty string was given")
     check_count("rounds", rounds)
     every = default_interval(rounds) if sample_every is None else sample_every
     plan = _Plan(rounds, batch_size, seed, conditional, log_every, every)
     _check_settings(algorithm, plan, keep)
     state = algorithm.init(seed)
     data = load(data, device=state.round.device) if isinstance(data, str) else data
+    identity = fingerprint(data)
     fixed = fixed_samples(algorithm, data, seed, conditional, state)
     _check_fit(algorithm, state, data, fixed, plan)
     with ExitStack() as stack:
         state, records = _open(
-            stack, algorithm, state, data, fixed, Path(out), resume, keep, rounds, display, run
+            stack,
+            algorithm,
+            state,
+            data,
+            identity,
+            fixed,
+            Path(out),
+            resume,
+            keep,
+            rounds,
+            display,
+            run,
         )
         start = int(state.round)
         stream = _batches(algorithm, state, data, plan, start, rounds - start)
@@ -155,6 +172,7 @@ def _open(
     algorithm: Algorithm,
     state: GANState,
     data: DataSet,
+    identity: Fingerprint,
     fixed: tuple[Tensor, Tensor | None],
     out: Path,
     resume: bool,
@@ -165,6 +183,8 @@ def _open(
 ) -> tuple[GANState, Records]:
     """The state that the run starts from, and its files, open until the stack closes."""
     history = stack.enter_context(_locked(out, resume, keep))
+    if resume:
+        same_data.check(out / CONFIG, identity)
     excused = frozenset(not_finite(state))  # such as a mask of infinities among the buffers
     state = history.load(like=state) if resume else state
     start = int(state.round)
@@ -174,8 +194,10 @@ def _open(
         metrics = MetricsFile(out / METRICS, start)
         stack.callback(metrics.close)
         remove_later(out / SAMPLES, start)
-        if run is not None:
-            run.save(out / CONFIG)
+        if run is None:
+            same_data.save(out / CONFIG, identity, keep=resume)
+        else:
+            replace(run, data=identity).save(out / CONFIG)
     from fgan.run.progress import Display  # rich takes as long to import as all of fgan
 
     screen = stack.enter_context(display or Display(rounds, start))

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from fgan.data.files import replacing
+from fgan.run.json_files import parse_object
 
 Figures = Mapping[str, float]
 
@@ -19,7 +20,10 @@ class MetricsFile:
         Raises ValueError where a line that belongs to the rounds done cannot be read, and leaves
         the file as it is.
         """
-        before = path.read_bytes() if path.exists() else None
+        there = path.exists() or path.is_symlink()
+        if there and not path.is_file():  # a pipe or a device would keep the reader waiting
+            raise ValueError(f"{path} cannot be read: it is no file; move it away")
+        before = path.read_bytes() if there else None
         kept = b"" if before is None else _kept(path, before, rounds_done)
         if kept != before:
             with replacing(path) as temporary:
@@ -61,9 +65,8 @@ def _kept(path: Path, content: bytes, rounds_done: int) -> bytes:
 def _round_of(line: bytes) -> int | None:
     """The round of a whole line; None for anything else, such as a line that a crash cut short."""
     try:
-        content = json.loads(line.decode())
+        number = parse_object(line.decode()).get("round")
     except ValueError:  # also of bytes that are no text
         return None
-    number = content.get("round") if isinstance(content, dict) else None
     whole = type(number) is int and line.endswith(b"\n")
     return number if whole else None

@@ -30,12 +30,13 @@ def save_images(
     pixels = pixels.repeat_interleave(zoom, dim=2).repeat_interleave(zoom, dim=3)
     rows = -(-len(pixels) // columns)
     missing = rows * columns - len(pixels)
-    blank = torch.full((missing, *pixels.shape[1:]), 255, dtype=torch.uint8)
+    blank = torch.full((missing, *pixels.shape[1:]), 255, dtype=torch.uint8, device="cpu")
     padded = torch.nn.functional.pad(torch.cat([pixels, blank]), [_GAP] * 4, value=255)
     grid = rearrange(padded, "(r c) ch h w -> (r h) (c w) ch", c=columns)
     picture = Image.fromarray(grid.numpy())
     if headings:
-        picture = _headed(picture, headings, picture.width // columns)
+        words = [_drawable(heading) for heading in headings]
+        picture = _headed(picture, words, picture.width // columns)
     _write(picture, path)
 
 
@@ -50,7 +51,8 @@ def save_points(
     extent = 1.2 * float(frame.detach().abs().max().clamp(min=1e-6))
 
     def dots(where: Tensor, colours: list[tuple[int, int, int]], radius: float) -> None:
-        spots = (where.detach().cpu().float() / extent * torch.tensor([1.0, -1.0]) + 1) * side / 2
+        upwards = torch.tensor([1.0, -1.0], device="cpu")
+        spots = (where.detach().cpu().float() / extent * upwards + 1) * side / 2
         for (x, y), colour in zip(spots.tolist(), colours, strict=True):
             draw.ellipse([x - radius, y - radius, x + radius, y + radius], fill=colour)
 
@@ -62,6 +64,11 @@ def save_points(
         classes = int(labels.max()) + 1
         dots(points, [_hue(label / classes) for label in labels.tolist()], 1.5)
     _write(picture, path)
+
+
+def _drawable(heading: str) -> str:
+    """The word as a font can draw it: the name of a folder may hold line breaks or broken bytes."""
+    return "".join(letter if letter.isprintable() else "?" for letter in heading)
 
 
 def _headed(picture: Image.Image, headings: Sequence[str], width: int) -> Image.Image:

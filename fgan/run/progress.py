@@ -40,7 +40,7 @@ class Display:
     _QUIET = 2.0  # seconds between plain lines
 
     def __init__(self, rounds: int, start: int = 0, console: Console | None = None) -> None:
-        self._console = console or Console(file=cast(IO[str], Outlet()))
+        self._console = console or Console(file=cast(IO[str], Outlet()), markup=False, emoji=False)
         self._rounds, self._start = rounds, start
         self._began = self._spoke = time.monotonic()
         self._progress = _Lines(

@@ -15,6 +15,7 @@ from fgan.data import DataSet
 from fgan.run import checkpoints
 from fgan.run.history import History
 from fgan.run.metrics import MetricsFile
+from fgan.run.origin import replay_hint
 from fgan.run.samples import draw_samples, picture_path, save_samples
 from fgan.types import Algorithm, GANInfo, GANState
 

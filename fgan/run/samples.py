@@ -29,7 +29,8 @@ def fixed_samples(
     count = 2000 if points else 8 * columns
     parameter = next(iter(like.generator.params.values()))
     source = torch.Generator().manual_seed(mix_seed(seed, _FIXED))
-    latent = torch.randn(count, algorithm.latent_dim, generator=source).to(parameter)
+    latent = torch.randn(count, algorithm.latent_dim, generator=source, device="cpu")
+    latent = latent.to(parameter)
     if not conditional:
         return latent, None
     return latent, torch.arange(count, device=parameter.device) % columns
