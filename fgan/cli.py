@@ -1,4 +1,4 @@
-"""The command line: `fgan train` and `fgan sample`."""
+"""The command line: `fgan train`, `fgan sample` and `fgan evaluate`."""
 
 import argparse
 import dataclasses
@@ -121,6 +121,25 @@ def sample_command(
     console.print(f"{num} samples in {out}")
 
 
+def evaluate_command(console: Console, folder: Path, device: str | None, **options: Any) -> None:
+    """`fgan evaluate`: the figures of a run, in a table and in its folder."""
+    from fgan.run import evaluate
+
+    report = evaluate.evaluate_run(folder, device=_device(device), say=console.print, **options)
+    content = report.content
+    accuracy = report.evaluation.accuracy
+    known = "" if accuracy is None else f", test accuracy {accuracy:.3f}"
+    console.print(
+        f"{content['data']}, round {content['round']}: {content['generated_samples']} generated "
+        f"samples beside {content['real_samples']} real ones ({content['compared_with']})"
+    )
+    console.print(f"features   {content['features']}{known}")
+    console.print(evaluate.table(report))
+    for note in content["notes"]:
+        console.print(note)
+    console.print(f"written    {folder / evaluate.EVALUATION}")
+
+
 def _resumed(out: Path | None, given: dict[str, Any]) -> Config:
     if out is None:
         raise ValueError("--resume needs the run's folder: --out DIR")
@@ -231,5 +250,15 @@ def _parser() -> argparse.ArgumentParser:
     add("--condition", metavar="LABEL", help="a class, by name or number (default: all in turn)")
     add("--seed", type=int, default=0, metavar="S", help="of the latents (default: 0)")
     add("--out", type=Path, required=True, metavar="FILE.png")
+    add("--device", metavar="D", help="(default: cuda where there is one, else cpu)")
+
+    add = commands.add_parser("evaluate", help="measure a trained generator").add_argument
+    commands.choices["evaluate"].set_defaults(command=evaluate_command)
+    add("folder", type=Path, metavar="DIR", help="of the run")
+    add("--samples", type=int, default=5000, metavar="N", help="to generate (default: 5000)")
+    add("--features", metavar="NAME", help="images: classifier (default) or inception")
+    add("--inception-weights", dest="weights", type=Path, metavar="FILE", help="of torch-fidelity")
+    add("--seed", type=int, default=0, metavar="S", help="of latents and subsets (default: 0)")
+    add("--data-root", type=Path, metavar="DIR", help="where real data sets lie, or go")
     add("--device", metavar="D", help="(default: cuda where there is one, else cpu)")
     return parser

@@ -15,7 +15,7 @@ from fgan.scalars import check_count
 from fgan.seeds import mix_seed
 from fgan.types import Batch, CriticUpdates
 
-__all__ = ["NAMES", "DataError", "DataSet", "batches", "load", "normalise", "to_uint8"]
+__all__ = ["NAMES", "TESTED", "DataError", "DataSet", "batches", "load", "normalise", "to_uint8"]
 
 _EMBEDDED = {"rings": rings, "grid": grid, "swiss-roll": swiss_roll, "glyphs": glyphs}
 _REAL = {"fashion-mnist": fashion_mnist, "mnist": mnist, "cifar10": cifar10}
@@ -24,6 +24,9 @@ _SHUFFLING = 0xDA7A  # keeps these seeds apart from those that rounds draw their
 
 NAMES = (*_EMBEDDED, *_REAL, "folder:PATH")
 """What `load` knows; PATH stands for a folder with one sub-folder of images per class."""
+
+TESTED = tuple(_REAL)
+"""Those with a test split."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,13 +63,15 @@ def load(
     root: str | Path | None = None,
     device: torch.device | str = "cpu",
     image_size: int | None = None,
+    train: bool = True,
 ) -> DataSet:
     """The training split of the data set called `name`, one of `NAMES`, on `device`.
 
     `rings`, `grid`, `swiss-roll` and `glyphs` are made on the spot. The others are looked for
     under `root` (default: `$FGAN_DATA`, or `~/.cache/fgan`) in torchvision's layout, Fashion-MNIST
     then among Debian's files, and are downloaded into `root` at last. `image_size` is for
-    `folder:PATH` alone: the middle square of every image, resized to that many pixels.
+    `folder:PATH` alone: the middle square of every image, resized to that many pixels. With
+    `train=False` it is the test split, which those of `TESTED` have.
 
     Raises ValueError for an unknown name, DataError (a ValueError) for what cannot be had or read.
     """
@@ -75,10 +80,12 @@ def load(
         if kind != "folder":
             raise ValueError(f"image_size is for folder:PATH alone; {name!r} has a size of its own")
         check_count("image_size", image_size)
+    if not train and name not in TESTED:
+        raise ValueError(f"{name!r} has no test split; those that have one: {', '.join(TESTED)}")
     if name in _EMBEDDED:
         content = _EMBEDDED[name]()
     elif name in _REAL:
-        content = _REAL[name](default_root() if root is None else Path(root).expanduser())
+        content = _REAL[name](default_root() if root is None else Path(root).expanduser(), train)
     elif kind == "folder" and path:
         content = folder(Path(path).expanduser(), image_size)
     else:
