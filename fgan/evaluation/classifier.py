@@ -88,7 +88,9 @@ def build_classifier(data: DataSet) -> Classifier:
             f"a classifier needs at least two classes, and {data.name} has {data.num_classes}: use "
             "Inception features, or features of your own"
         )
-    return Classifier(data.sample_shape, data.num_classes)
+    with torch.random.fork_rng(devices=[]):  # the layers draw their first weights from it
+        module = Classifier(data.sample_shape, data.num_classes)
+    return module.to(memory_format=torch.channels_last)  # a fifth faster on a CPU
 
 
 def train_classifier(
@@ -105,7 +107,7 @@ def train_classifier(
     device = training.samples.device
     module = reinitialized(build_classifier(training), mix_seed(seed, _INITIAL)).to(device)
     assert isinstance(module, Classifier)
-    optimizer = torch.optim.AdamW(module.parameters(), lr=_RATE, weight_decay=1e-2)
+    optimizer = torch.optim.AdamW(module.parameters(), lr=_RATE, weight_decay=1e-2, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _RATE, total_steps=updates)
     with torch.enable_grad():
         for batch in batches(training, _BATCH, rounds=updates, seed=mix_seed(seed)):

@@ -107,12 +107,8 @@ def compare(
         features = standardised(as_fake)
     of_fake = extract(features.extract, fake)
     of_real = extract(features.extract, as_fake)
-    few = min(len(of_real), len(of_fake))
-    if image and few <= of_real.shape[1]:
-        raise ValueError(
-            f"{few} samples were given, and the features {features.name!r} have "
-            f"{of_real.shape[1]} numbers each: the Fréchet distance needs more samples than that"
-        )
+    if image:
+        check_enough(features.name, of_real.shape[1], min(len(of_real), len(of_fake)))
     both = _Compared(real.name, as_fake, fake, of_real, of_fake, features, seed)
     figures, notes = _distances(both)
     if labels is not None:
@@ -124,6 +120,15 @@ def compare(
     return Evaluation(
         features.name, features.accuracy, len(of_real), len(of_fake), figures, tuple(notes)
     )
+
+
+def check_enough(name: str, width: int, samples: int) -> None:
+    """Raise ValueError for no more samples than features, which the Fréchet distance needs."""
+    if samples <= width:
+        raise ValueError(
+            f"there are {samples} samples, and the features {name!r} have {width} numbers each: "
+            "the Fréchet distance needs more samples than that"
+        )
 
 
 def is_image(data: DataSet) -> bool:

@@ -166,6 +166,6 @@ def wasserstein_1d(a: Tensor, b: Tensor) -> Tensor:
     a, b = a.sort(dim=-1).values.contiguous(), b.sort(dim=-1).values.contiguous()
     every = torch.cat([a, b], dim=-1).sort(dim=-1).values
     left = every[..., :-1].contiguous()
-    below_a = torch.searchsorted(a, left, right=True) / a.shape[-1]
-    below_b = torch.searchsorted(b, left, right=True) / b.shape[-1]
+    below_a = torch.searchsorted(a, left, right=True).double() / a.shape[-1]
+    below_b = torch.searchsorted(b, left, right=True).double() / b.shape[-1]
     return ((below_a - below_b).abs() * every.diff(dim=-1)).sum(dim=-1)

@@ -13,6 +13,8 @@ from fgan.evaluation.inputs import check_finite
 INCEPTION = "inception"
 """The name of the one feature network whose Fréchet distance is called FID."""
 
+INCEPTION_WIDTH = 2048
+
 
 class Features(NamedTuple):
     """A feature network."""

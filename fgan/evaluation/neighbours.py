@@ -94,7 +94,7 @@ def neighbourhoods(real: Tensor, fake: Tensor, k: int = 3, k_coverage: int = 5) 
     return Neighbourhoods(
         (balls.held > 0).double(),
         (reached.held > 0).double(),
-        wider.held / k_coverage,
+        wider.held.double() / k_coverage,
         wider.hit.double(),
     )
 

@@ -11,8 +11,16 @@ from rich.table import Table
 
 from fgan.data import TESTED, DataError, DataSet, load
 from fgan.data.files import replacing
-from fgan.evaluation.comparison import Evaluation, Figures, as_generated, compare, is_image
-from fgan.evaluation.features import Features
+from fgan.evaluation.classifier import WIDTH
+from fgan.evaluation.comparison import (
+    Evaluation,
+    Figures,
+    as_generated,
+    check_enough,
+    compare,
+    is_image,
+)
+from fgan.evaluation.features import INCEPTION_WIDTH, Features
 from fgan.evaluation.points import mixture_of
 from fgan.evaluation.resampling import Interval
 from fgan.evaluation.trained import chosen, evaluate_state, held_out
@@ -97,7 +105,10 @@ def evaluate_run(
                 f"--features is for images, and {parts.reference.name} has samples "
                 f"{list(parts.reference.sample_shape)}, which are compared as they are"
             )
-    elif network is None:
+    else:
+        enough = min(samples, len(parts.reference))
+        check_enough(features or "classifier", INCEPTION_WIDTH if network else WIDTH, enough)
+    if network is None and is_image(parts.reference):
         classifier = cached_classifier(parts.training, parts.reference, say=say)
         network = classifier.as_features()
     found = evaluate_state(

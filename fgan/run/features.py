@@ -1,7 +1,6 @@
 """Feature networks that are kept on disk: the classifier of a data set, and Inception."""
 
 import hashlib
-import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -49,8 +48,8 @@ def cached_classifier(
         say(f"classifier {path}")
         module = module.to(device).eval().requires_grad_(False)
         return TrainedClassifier(module, float(content["accuracy"]))
-    except (OSError, RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError):
-        pass  # absent, or damaged
+    except Exception:  # absent or damaged; torch raises half a dozen kinds for a damaged file
+        pass
     say(f"classifier is trained on {len(training)} images of {training.name}, once for all runs")
     found = train_classifier(training, test, updates=updates)
     try:

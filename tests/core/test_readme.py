@@ -73,14 +73,14 @@ def test_the_command_lines_are_understood(monkeypatch):
         if re.search(r"(?:^|/)fgan ", line)
     ]
     reached = []
-    for command in ("train", "sample"):
+    for command in ("train", "sample", "evaluate"):
         monkeypatch.setattr(
             f"fgan.cli.{command}_command",
             lambda console, *, name=command, **_: reached.append(name),
         )
     for line in lines:
         assert main(shlex.split(line)[1:]) == 0, line
-    assert set(reached) == {"train", "sample"}
+    assert set(reached) == {"train", "sample", "evaluate"}
     assert len(reached) == len(lines)
 
 
