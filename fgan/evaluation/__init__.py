@@ -7,7 +7,8 @@ from fgan.evaluation.features import Features, module_features
 from fgan.evaluation.neighbours import density_coverage, precision_recall
 from fgan.evaluation.points import modes, wasserstein_distance
 from fgan.evaluation.resampling import Interval, bootstrap
-from fgan.evaluation.trained import evaluate, evaluate_state, held_out
+from fgan.evaluation.splits import held_out, load_parts
+from fgan.evaluation.trained import evaluate, evaluate_state
 
 __all__ = [
     "Evaluation",
@@ -22,6 +23,7 @@ __all__ = [
     "frechet_distance",
     "held_out",
     "kernel_distance",
+    "load_parts",
     "modes",
     "module_features",
     "precision_recall",

@@ -112,7 +112,8 @@ def compare(
     both = _Compared(real.name, as_fake, fake, of_real, of_fake, features, seed)
     figures, notes = _distances(both)
     if labels is not None:
-        _add(figures, notes, _by_class(both, real.labels.to(fake.device), labels.to(fake.device)))
+        wanted, asked = (each.to(of_fake.device) for each in (real.labels, labels))
+        _add(figures, notes, _by_class(both, wanted, asked))
     if not image:
         figures["sliced_wasserstein"] = bare(sliced_wasserstein(of_real, of_fake, seed=seed))
     if len(real.sample_shape) == 1 and real.sample_shape[0] <= 3:
@@ -170,8 +171,8 @@ def _distances(both: _Compared) -> tuple[Figures, list[str]]:
     else:
         figures[frechet] = bootstrap(
             gaussian_fit_distance,
-            real.double(),
-            fake.double(),
+            real,
+            fake,
             replicates=REPLICATES,
             seed=both.seed,
         )
@@ -210,7 +211,7 @@ def _of_points(both: _Compared, mixture: Mixture | None) -> tuple[Figures, list[
     figures: Figures = {}
     notes = []
     if mixture is not None:
-        centres = mixture.centres.to(both.fake.device)
+        centres = mixture.centres.to(both.fake)
         found = modes(both.fake, centres, mixture.std)
         share = float(found.high_quality)
         figures["modes_covered"] = bare(found.covered)

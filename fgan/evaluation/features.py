@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from fgan.data import normalise
-from fgan.evaluation.inputs import check_finite
+from fgan.evaluation.inputs import check_finite, in_float64
 
 INCEPTION = "inception"
 """The name of the one feature network whose Fréchet distance is called FID."""
@@ -55,14 +55,14 @@ def standardised(reference: Tensor) -> Features:
     For points, tables and signals, whose numbers may be of different units. A number that is
     constant in `reference` is only centred.
     """
-    flat = reference.double().flatten(start_dim=1)
+    flat = in_float64(reference).flatten(start_dim=1)
     mean, std = flat.mean(dim=0), flat.std(dim=0)
     scale = torch.where(std > 0, std, 1.0)
-    return Features("samples", lambda x: (x.double().flatten(start_dim=1) - mean) / scale)
+    return Features("samples", lambda x: (in_float64(x).flatten(start_dim=1) - mean) / scale)
 
 
 def extract(function: Callable[[Tensor], Tensor], samples: Tensor, batch_size: int = 250) -> Tensor:
-    """`function` of all samples [N, ...], batch by batch, without gradients: [N, F].
+    """`function` of all samples [N, ...], batch by batch, without gradients: [N, F] in float64.
 
     `function` is `extract` or `classify` of a `Features`. uint8 images are brought to [-1, 1].
 
@@ -81,6 +81,6 @@ def extract(function: Callable[[Tensor], Tensor], samples: Tensor, batch_size: i
                     f"got {shape}: pool or flatten its output"
                 )
             found.append(result)
-    features = torch.cat(found)
+    features = in_float64(torch.cat(found))
     check_finite("samples' features", features)
     return features

@@ -19,7 +19,12 @@ def check_features(name: str, features: Tensor) -> Tensor:
     if not features.is_floating_point():
         raise ValueError(f"{name} are floating-point features, got {features.dtype}")
     check_finite(name, features)
-    return features.detach().double()
+    return in_float64(features.detach())
+
+
+def in_float64(values: Tensor) -> Tensor:
+    """The values in float64; on the CPU where they are on MPS, which has no float64."""
+    return (values.cpu() if values.device.type == "mps" else values).double()
 
 
 def check_finite(name: str, values: Tensor) -> None:

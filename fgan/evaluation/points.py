@@ -7,7 +7,7 @@ from torch import Tensor
 
 from fgan.data import DataSet
 from fgan.evaluation.distances import wasserstein_1d
-from fgan.evaluation.inputs import check_pair
+from fgan.evaluation.inputs import check_pair, in_float64
 
 MIXTURES = ("grid",)
 """The data sets whose classes are the modes of a mixture of equal Gaussians."""
@@ -26,10 +26,11 @@ def mixture_of(data: DataSet) -> Mixture | None:
     """The mixture that a data set of `MIXTURES` was drawn from, by its classes; else None."""
     if data.name not in MIXTURES:
         return None
-    points = data.samples.double()
+    points = in_float64(data.samples)
+    labels = data.labels.to(points.device)
     classes = range(data.num_classes)
-    centres = torch.stack([points[data.labels == c].mean(dim=0) for c in classes])
-    return Mixture(centres, float((points - centres[data.labels]).std()))
+    centres = torch.stack([points[labels == c].mean(dim=0) for c in classes])
+    return Mixture(centres, float((points - centres[labels]).std()))
 
 
 class Modes(NamedTuple):

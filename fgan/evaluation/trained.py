@@ -1,25 +1,25 @@
 """A trained generator beside its data."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from fgan.data import DataSet, load
+from fgan.data import DataSet
 from fgan.evaluation.classifier import train_classifier
 from fgan.evaluation.comparison import Evaluation, as_generated, bare, compare, is_image
 from fgan.evaluation.features import Features
-from fgan.evaluation.inputs import check_finite, generator
+from fgan.evaluation.inputs import check_finite, generator, in_float64
 from fgan.evaluation.points import mixture_of
+from fgan.evaluation.splits import chosen, held_out, load_parts
 from fgan.scalars import check_count
 from fgan.types import Algorithm, GANState
 
-HELD_OUT = 10_000
-"""Images, at most, that the classifier is not trained on."""
+FEWEST = 6
+"""Samples that have five neighbours each."""
 _BATCH = 250
-_CHOOSING, _LATENTS, _SPLITTING = 0xE5, 0xE6, 0xE7  # keep the random streams apart
+_LATENTS = 0xE6  # keeps these random numbers apart from those of the measures
 
 
 class Trained(Protocol):
@@ -43,24 +43,25 @@ def evaluate(
 ) -> Evaluation:
     """Evaluate a run, such as `fgan.load` reads one: an object with `algorithm`, `state`, `config`.
 
-    data: what the generator is compared with (default: `trained.config.data`, loaded). For images
-    without `features` a classifier is trained on one part of it, which takes about a minute, and
-    the generator is compared with the rest (`held_out`). `fgan evaluate` keeps its classifier on
-    disk.
+    data: samples of the kind that it was trained on (default: `trained.config.data`, loaded). One
+    part of them is what the generator is compared with: the test split of a loaded set that has
+    one, or what `held_out` gives. For images without `features` a classifier is trained on the
+    other part, which takes about a minute; `fgan evaluate` keeps its classifier on disk.
 
     Raises ValueError as `evaluate_state` does.
     """
     config = trained.config
     if data is None:
         device = trained.state.round.device
-        data = load(config.data, device=device, image_size=config.image_size)
-    if features is None and is_image(data):
-        training, data = held_out(data)
-        features = train_classifier(training, data).as_features()
+        parts = load_parts(config.data, device=device, image_size=config.image_size)
+    else:
+        parts = held_out(data)
+    if features is None and is_image(parts.reference):
+        features = train_classifier(parts.training, parts.reference).as_features()
     return evaluate_state(
         trained.algorithm,
         trained.state,
-        data,
+        parts.reference,
         features,
         samples=samples,
         seed=seed,
@@ -85,9 +86,9 @@ def evaluate_state(
     `seed`. The figures are those of `compare`, and `critic_distance`: the critic's mean
     D(real) - mean D(fake).
 
-    Raises ValueError for a population, for fewer than two samples, and as `compare` does.
+    Raises ValueError for a population, for fewer than six samples, and as `compare` does.
     """
-    check_count("samples", samples, 2)
+    check_count("samples", samples, FEWEST)
     if algorithm.members:
         raise ValueError("an evaluation is of one run: take one member of the population's state")
     real = chosen(reference, samples, seed)
@@ -97,7 +98,7 @@ def evaluate_state(
 
     def mean_score(x: Tensor, condition: Tensor) -> Tensor:
         scores = _batched(lambda x, y: algorithm.score(state, x, y), x, condition, conditional)
-        return scores.double().mean()
+        return in_float64(scores).mean()
 
     of_real = mean_score(as_generated(real.samples, fake), real.labels.to(fake.device))
     distance = of_real - mean_score(fake, labels)
@@ -123,27 +124,6 @@ def draw(
     samples = _batched(lambda z, y: algorithm.generate(state, z, y), latent, labels, conditional)
     check_finite("generated samples", samples)
     return samples, labels
-
-
-def held_out(data: DataSet) -> tuple[DataSet, DataSet]:
-    """Two parts of a data set, always the same: to train a classifier, and to compare with.
-
-    The second is half of it, at most 10,000 samples.
-    """
-    order = torch.randperm(len(data), generator=generator(0, _SPLITTING))
-    size = min(HELD_OUT, len(data) // 2)
-    return _subset(data, order[size:]), _subset(data, order[:size])
-
-
-def chosen(data: DataSet, count: int, seed: int = 0) -> DataSet:
-    """`count` random samples of `data`, or all of them where it has fewer."""
-    order = torch.randperm(len(data), generator=generator(seed, _CHOOSING))
-    return _subset(data, order[:count])
-
-
-def _subset(data: DataSet, index: Tensor) -> DataSet:
-    index = index.to(data.samples.device)
-    return replace(data, samples=data.samples[index], labels=data.labels[index])
 
 
 def _batched(

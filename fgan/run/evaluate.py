@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import torch
 from rich.table import Table
 
-from fgan.data import TESTED, DataError, DataSet, load
 from fgan.data.files import replacing
 from fgan.evaluation.classifier import WIDTH
 from fgan.evaluation.comparison import (
@@ -23,7 +22,8 @@ from fgan.evaluation.comparison import (
 from fgan.evaluation.features import INCEPTION_WIDTH, Features
 from fgan.evaluation.points import mixture_of
 from fgan.evaluation.resampling import Interval
-from fgan.evaluation.trained import chosen, evaluate_state, held_out
+from fgan.evaluation.splits import Parts, chosen, load_parts
+from fgan.evaluation.trained import FEWEST, evaluate_state
 from fgan.run import checkpoints
 from fgan.run.configuration import Run
 from fgan.run.features import cached_classifier, inception
@@ -44,17 +44,6 @@ _TITLES = {
     "w1": "W1, 1000 points",
 }
 """What the table calls a figure, where it is not its name."""
-
-
-class Comparison(NamedTuple):
-    """Data in two parts that share no sample."""
-
-    training: DataSet
-    """What the classifier is trained on."""
-    reference: DataSet
-    """What generated samples are compared with."""
-    split: str
-    """Where the reference is from, in words."""
 
 
 class Report(NamedTuple):
@@ -89,7 +78,7 @@ def evaluate_run(
     Raises ValueError for a folder without a run or a checkpoint, for data that are not those of the
     run, for features that cannot be had, and as `evaluate_state` does.
     """
-    check_count("--samples", samples, 2)
+    check_count("--samples", samples, FEWEST)
     if features not in (None, *FEATURES):
         raise ValueError(f"features are {' or '.join(FEATURES)}, and {features!r} was given")
     if weights is not None and features != "inception":
@@ -98,7 +87,7 @@ def evaluate_run(
     algorithm = run.build(device)
     state = checkpoints.load(folder / CHECKPOINT, like=algorithm.init())
     network = inception(weights, device) if features == "inception" else None
-    parts = split(run, data_root, device)
+    parts = parts_of(run, data_root, device)
     if not is_image(parts.reference):
         if features is not None:
             raise ValueError(
@@ -127,27 +116,21 @@ def evaluate_run(
     return Report(found, real, content)
 
 
-def split(run: Run, data_root: Path | None, device: torch.device | str) -> Comparison:
-    """The data of a run: the training split and the test split, or two halves of the data.
+def parts_of(run: Run, data_root: Path | None, device: torch.device | str) -> Parts:
+    """The data of a run, in two parts.
 
     Raises ValueError where they do not have the run's sample shape and classes.
     """
     config = run.config
-    data = load(config.data, data_root, device, config.image_size)
+    parts = load_parts(config.data, data_root, device, config.image_size)
+    data = parts.training
     if data.sample_shape != run.sample_shape or data.class_names != run.class_names:
         raise ValueError(
             f"{config.data} has changed since the run was trained: samples "
             f"{list(data.sample_shape)} of {', '.join(data.class_names)}; the run has "
             f"{list(run.sample_shape)} of {', '.join(run.class_names)}"
         )
-    if config.data in TESTED:
-        try:
-            test = load(config.data, data_root, device, train=False)
-        except DataError:  # only the training files are there
-            pass
-        else:
-            return Comparison(data, test, "test split")
-    return Comparison(*held_out(data), "half of the data, without the classifier's images")
+    return parts
 
 
 def table(report: Report) -> Table:
@@ -169,7 +152,7 @@ def table(report: Report) -> Table:
 def _of_real(
     run: Run,
     state: GANState,
-    parts: Comparison,
+    parts: Parts,
     features: Features | None,
     count: int,
     seed: int,
@@ -189,12 +172,12 @@ def _of_real(
 
 
 def _content(
-    run: Run, found: Evaluation, real: Figures, parts: Comparison, seed: int, rounds: int
+    run: Run, found: Evaluation, real: Figures, parts: Parts, seed: int, rounds: int
 ) -> dict[str, Any]:
     return {
         "round": rounds,
         "data": run.config.data,
-        "compared_with": parts.split,
+        "compared_with": parts.origin,
         "features": found.features,
         "classifier_accuracy": found.accuracy,
         "generated_samples": found.fake,

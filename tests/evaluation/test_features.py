@@ -6,10 +6,10 @@ from torch import nn
 
 from fgan import data
 from fgan.data import DataSet
-from fgan.evaluation import Features, module_features, train_classifier
+from fgan.evaluation import Features, module_features, splits, train_classifier
 from fgan.evaluation.classifier import Classifier, build_classifier
 from fgan.evaluation.features import extract, standardised
-from fgan.evaluation.trained import chosen, held_out
+from fgan.evaluation.splits import chosen, held_out, load_parts
 
 
 def stripes(count, channels=1, size=12, seed=0):
@@ -127,7 +127,8 @@ def test_standardised_samples():
 def test_a_data_set_in_two_parts():
     """Each sample is in one of them, with its label; choosing follows from the seed."""
     whole = data.load("rings")
-    parts = held_out(whole)
+    *parts, origin = held_out(whole)
+    assert origin == "held out of the training split"
     assert [len(part) for part in parts] == [6000, 6000]
     together = torch.cat([torch.cat([p.samples, p.labels[:, None].float()], 1) for p in parts])
     before = torch.cat([whole.samples, whole.labels[:, None].float()], 1)
@@ -137,3 +138,22 @@ def test_a_data_set_in_two_parts():
     assert torch.equal(some.samples, same.samples)
     assert not torch.equal(some.samples, other.samples)
     assert len(chosen(parts[0], 7000)) == 6000
+
+
+def test_the_test_split_where_there_is_one(monkeypatch):
+    """The generator is compared with the test split; without its files, with a part held out."""
+    whole = data.load("glyphs")
+
+    def load(name, root, device, image_size=None, train=True):
+        if not train and root == "halved":
+            raise data.DataError("no test files")
+        count = 100 if train else 30
+        return DataSet(name, whole.samples[:count], whole.labels[:count], whole.class_names)
+
+    monkeypatch.setattr(splits, "load", load)
+    parts = load_parts("mnist")
+    assert (len(parts.training), len(parts.reference)) == (100, 30)
+    assert parts.origin == "the test split"
+    halves = load_parts("mnist", "halved")
+    assert (len(halves.training), len(halves.reference)) == (50, 50)
+    assert len(load_parts("glyphs").reference) == 50

@@ -99,7 +99,7 @@ def test_names_in_inception_features():
 def test_the_grid():
     """True points cover 25 modes, 98.9 % of them within 3 std; one mode alone is one mode."""
     pytest.importorskip("scipy")
-    training, reference = held_out(data.load("grid"))
+    training, reference, _ = held_out(data.load("grid"))
     algorithm = algorithm_for((2,), 25)
     state = algorithm.init(0)
 
@@ -212,10 +212,12 @@ def test_what_cannot_be_asked_for():
     state = algorithm.init(0)
     with pytest.raises(ValueError, match="images are compared in the features of a network"):
         evaluate_state(algorithm, state, images, samples=100)
-    with pytest.raises(ValueError, match="there are 3 samples, and the features 'greys' have 3"):
-        evaluate_state(algorithm, state, images, GREYS, samples=3)
-    with pytest.raises(ValueError, match="samples is a whole number from 2"):
-        evaluate_state(algorithm, state, images, GREYS, samples=1)
+    pixels = GREYS._replace(extract=lambda x: x.flatten(1))
+    with pytest.raises(ValueError, match="there are 16 samples, and the features 'greys' have 16"):
+        evaluate_state(algorithm, state, images, pixels, samples=16)
+    evaluate_state(algorithm, state, images, pixels, samples=17)
+    with pytest.raises(ValueError, match="samples is a whole number from 6"):
+        evaluate_state(algorithm, state, images, GREYS, samples=5)
     several = fgan.population(algorithm)
     with pytest.raises(ValueError, match="one run"):
         evaluate_state(several, several.init([0, 1]), images, GREYS, samples=100)
