@@ -135,6 +135,9 @@ def evaluate_command(console: Console, folder: Path, device: str | None, **optio
     )
     console.print(f"features   {content['features']}{known}")
     console.print(evaluate.table(report))
+    others = content["other_real_samples"]
+    if 0 < others < content["generated_samples"]:
+        console.print(f"real       {others} samples: fewer make the Fréchet distance larger")
     for note in content["notes"]:
         console.print(note)
     console.print(f"written    {folder / evaluate.EVALUATION}")

@@ -22,10 +22,15 @@ class Classifier(nn.Module):
     """Images [B, C, H, W] in [-1, 1] -> logits [B, num_classes].
 
     Convolutions of stride 2 until the image is at most 7 x 7, global average pooling, and a linear
-    layer. Its input, `features(images)` [B, 64], is what the distances are computed in.
+    layer. `features(images)` [B, 64], the pooled activations, are what the distances are computed
+    in. Each has mean 0 and standard deviation 1 over the images of the accuracy. Without that,
+    their scales would be an accident of the training: the linear layer can undo any of them.
 
     Raises ValueError for images of another shape.
     """
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, image_shape: tuple[int, ...], num_classes: int) -> None:
         super().__init__()
@@ -38,20 +43,26 @@ class Classifier(nn.Module):
             size, width = -(-size // 2), WIDTH
         self.layers = nn.Sequential(*layers, *_block(width, WIDTH), *_block(WIDTH, WIDTH))
         self.head = nn.Linear(WIDTH, num_classes)
+        self.register_buffer("mean", torch.zeros(WIDTH))
+        self.register_buffer("std", torch.ones(WIDTH))
 
     def features(self, images: Tensor) -> Tensor:
         """[B, C, H, W] -> [B, 64]"""
+        return (self.pooled(images) - self.mean) / self.std
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.pooled(images))
+        return logits
+
+    def pooled(self, images: Tensor) -> Tensor:
+        """[B, C, H, W] -> [B, 64], the input of the linear layer."""
         if tuple(images.shape[1:]) != self.image_shape:
             raise ValueError(
                 f"the classifier was trained on images {list(self.image_shape)}, got "
                 f"{list(images.shape[1:])}: train one on images of this shape"
             )
-        pooled: Tensor = self.layers(images).mean(dim=(2, 3))
-        return pooled
-
-    def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.head(self.features(images))
-        return logits
+        activations: Tensor = self.layers(images).mean(dim=(2, 3))
+        return activations
 
 
 def _block(inputs: int, outputs: int, stride: int = 1) -> list[nn.Module]:
@@ -118,6 +129,10 @@ def train_classifier(
             optimizer.step()
             schedule.step()
     module.eval().requires_grad_(False)
+    pooled = extract(module.pooled, test.samples)
+    std = pooled.std(dim=0)
+    module.mean.copy_(pooled.mean(dim=0))
+    module.std.copy_(torch.where(std > 0, std, 1.0))
     return TrainedClassifier(module, accuracy(module, test))
 
 

@@ -54,10 +54,10 @@ def held_out(data: DataSet) -> Parts:
     return Parts(_subset(data, order[size:]), _subset(data, order[:size]), origin)
 
 
-def chosen(data: DataSet, count: int, seed: int = 0) -> DataSet:
-    """`count` random samples of `data`, or all of them where it has fewer."""
+def chosen(data: DataSet, count: int, seed: int = 0, skip: int = 0) -> DataSet:
+    """`count` random samples of `data`, or as many as it has, after the first `skip` of them."""
     order = torch.randperm(len(data), generator=generator(seed, _CHOOSING))
-    return _subset(data, order[:count])
+    return _subset(data, order[skip : skip + count])
 
 
 def _subset(data: DataSet, index: Tensor) -> DataSet:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 from rich.table import Table
+from torch import Tensor
 
 from fgan.data.files import replacing
 from fgan.evaluation.classifier import WIDTH
@@ -21,7 +22,6 @@ from fgan.evaluation.comparison import (
 )
 from fgan.evaluation.features import INCEPTION_WIDTH, Features
 from fgan.evaluation.points import mixture_of
-from fgan.evaluation.resampling import Interval
 from fgan.evaluation.splits import Parts, chosen, load_parts
 from fgan.evaluation.trained import FEWEST, evaluate_state
 from fgan.run import checkpoints
@@ -50,9 +50,9 @@ class Report(NamedTuple):
     """An evaluation of a run."""
 
     evaluation: Evaluation
-    real: Figures
-    """The figures of real samples of the other part in the generator's place: what a perfect
-    generator would have."""
+    real: Evaluation | None
+    """Other real samples in the generator's place: what a perfect generator would have. None where
+    too few samples are left."""
     content: dict[str, Any]
     """What is in `evaluation.json`."""
 
@@ -70,10 +70,10 @@ def evaluate_run(
 ) -> Report:
     """Evaluate the run in `folder`, and write `evaluation.json` into it.
 
-    The generator is compared with the test split of its data, or with half of the data where there
-    is none; of images, in the features of a classifier (default) that was trained on the other
-    part, or of the Inception network. `weights` is the file of Inception's weights, `data_root` as
-    for `fgan.data.load`. `say` is told what takes time.
+    The generator is compared with the test split of its data, or with a part that is held out where
+    there is none (`load_parts`). Images are compared in the features of a classifier (default) that
+    was trained on the other part, or of the Inception network. `weights` is the file of Inception's
+    weights, `data_root` as for `fgan.data.load`. `say` is told what takes time.
 
     Raises ValueError for a folder without a run or a checkpoint, for data that are not those of the
     run, for features that cannot be had, and as `evaluate_state` does.
@@ -88,18 +88,18 @@ def evaluate_run(
     state = checkpoints.load(folder / CHECKPOINT, like=algorithm.init())
     network = inception(weights, device) if features == "inception" else None
     parts = parts_of(run, data_root, device)
-    if not is_image(parts.reference):
-        if features is not None:
-            raise ValueError(
-                f"--features is for images, and {parts.reference.name} has samples "
-                f"{list(parts.reference.sample_shape)}, which are compared as they are"
-            )
-    else:
-        enough = min(samples, len(parts.reference))
-        check_enough(features or "classifier", INCEPTION_WIDTH if network else WIDTH, enough)
-    if network is None and is_image(parts.reference):
-        classifier = cached_classifier(parts.training, parts.reference, say=say)
-        network = classifier.as_features()
+    if is_image(parts.reference):
+        width = WIDTH if network is None else INCEPTION_WIDTH
+        check_enough(features or "classifier", width, min(samples, len(parts.reference)))
+        if network is None:
+            classifier = cached_classifier(parts.training, parts.reference, say=say)
+            network = classifier.as_features()
+    elif features is not None:
+        raise ValueError(
+            f"--features is for images, and {parts.reference.name} has samples "
+            f"{list(parts.reference.sample_shape)}, which are compared as they are"
+        )
+    conditional = run.config.conditional
     found = evaluate_state(
         algorithm,
         state,
@@ -107,13 +107,14 @@ def evaluate_run(
         network,
         samples=samples,
         seed=seed,
-        conditional=run.config.conditional,
+        conditional=conditional,
     )
-    real = _of_real(run, state, parts, network, found.fake, seed)
-    content = _content(run, found, real, parts, seed, int(state.round))
+    like = next(iter(state.generator.params.values()))
+    real = _of_real(parts, network, found, seed, conditional, like)
+    report = Report(found, real, _content(run, state, parts, found, real, seed))
     with replacing(folder / EVALUATION) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n")
-    return Report(found, real, content)
+        temporary.write_text(json.dumps(report.content, indent=2) + "\n")
+    return report
 
 
 def parts_of(run: Run, data_root: Path | None, device: torch.device | str) -> Parts:
@@ -135,64 +136,84 @@ def parts_of(run: Run, data_root: Path | None, device: torch.device | str) -> Pa
 
 def table(report: Report) -> Table:
     """The figures of a report: generated samples, their intervals, and real samples beside them."""
-    shown = Table("measure", "generated", "95 %", "real", box=None, pad_edge=False)
+    shown = Table("measure", "generated", "95 %", box=None, pad_edge=False)
+    if report.real is not None:
+        shown.add_column("real")
     for column in shown.columns[1:]:
         column.justify = "right"
     for name, figure in report.evaluation.figures.items():
-        real = report.real.get(name)
-        shown.add_row(
+        cells = [
             _TITLES.get(name, name.replace("_", " ")),
             _number(figure.value),
             "" if math.isnan(figure.low) else f"{_number(figure.low)} to {_number(figure.high)}",
-            "" if real is None else _number(real.value),
-        )
+        ]
+        if report.real is not None and name in report.real.figures:
+            cells.append(_number(report.real.figures[name].value))
+        shown.add_row(*cells)
     return shown
 
 
 def _of_real(
-    run: Run,
-    state: GANState,
     parts: Parts,
     features: Features | None,
-    count: int,
+    found: Evaluation,
     seed: int,
-) -> Figures:
-    """The figures of real samples of the training part in the place of generated ones."""
-    like = next(iter(state.generator.params.values()))
-    real = chosen(parts.training, count, seed)
-    labels = real.labels if run.config.conditional else None
+    conditional: bool,
+    like: Tensor,
+) -> Evaluation | None:
+    """Real samples in the place of generated ones; None where there are too few.
+
+    Of images, those of the reference that the generator is not compared with: the classifier was
+    trained on all others.
+    """
+    if features is None:
+        real = chosen(parts.training, found.fake, seed)
+        fewest = FEWEST
+    else:
+        real = chosen(parts.reference, found.fake, seed, skip=found.real)
+        fewest = 1 + (INCEPTION_WIDTH if features.is_inception else WIDTH)
+    if len(real) < fewest:
+        return None
     return compare(
-        chosen(parts.reference, count, seed),
+        chosen(parts.reference, found.fake, seed),
         as_generated(real.samples, like),
-        labels,
+        real.labels if conditional else None,
         features,
         mixture=mixture_of(parts.reference),
         seed=seed,
-    ).figures
+    )
 
 
 def _content(
-    run: Run, found: Evaluation, real: Figures, parts: Parts, seed: int, rounds: int
+    run: Run,
+    state: GANState,
+    parts: Parts,
+    found: Evaluation,
+    real: Evaluation | None,
+    seed: int,
 ) -> dict[str, Any]:
+    """A report for JSON."""
     return {
-        "round": rounds,
+        "round": int(state.round),
         "data": run.config.data,
         "compared_with": parts.origin,
         "features": found.features,
         "classifier_accuracy": found.accuracy,
         "generated_samples": found.fake,
         "real_samples": found.real,
+        "other_real_samples": 0 if real is None else real.fake,
         "seed": seed,
-        "generated": {name: _plain(figure) for name, figure in found.figures.items()},
-        "real": {name: _plain(figure) for name, figure in real.items()},
+        "generated": _plain(found.figures),
+        "real": {} if real is None else _plain(real.figures),
         "notes": list(found.notes),
     }
 
 
-def _plain(figure: Interval) -> dict[str, float | None]:
-    """For JSON, which has no NaN."""
+def _plain(figures: Figures) -> dict[str, dict[str, float | None]]:
+    """Without NaN, which JSON does not have."""
     return {
-        name: value if math.isfinite(value) else None for name, value in figure._asdict().items()
+        name: {k: v if math.isfinite(v) else None for k, v in figure._asdict().items()}
+        for name, figure in figures.items()
     }
 
 

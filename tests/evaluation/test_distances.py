@@ -6,7 +6,14 @@ import pytest
 import torch
 from samples import exactly, normal, rotation
 
-from fgan.evaluation import frechet_distance, kernel_distance, sliced_wasserstein
+from fgan.evaluation import (
+    density_coverage,
+    frechet_distance,
+    kernel_distance,
+    precision_recall,
+    sliced_wasserstein,
+    wasserstein_distance,
+)
 from fgan.evaluation.distances import kernel_estimate, square_root, wasserstein_1d
 
 MEASURES = [frechet_distance, kernel_distance, sliced_wasserstein]
@@ -252,3 +259,14 @@ def test_counts_out_of_range(function, options, name):
     """Counts that leave nothing to average."""
     with pytest.raises(ValueError, match=name):
         function(normal(5, 2, 1), normal(5, 2, 2), **options)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(
+    "measure", [*MEASURES, wasserstein_distance, precision_recall, density_coverage]
+)
+def test_on_a_gpu(measure):
+    """The values of the CPU, on the device of the features."""
+    a, b = normal(60, 5, seed=1), 0.5 + normal(60, 5, seed=2)
+    found, expected = measure(a.cuda(), b.cuda()), measure(a, b)
+    torch.testing.assert_close(found, expected, check_device=False)

@@ -294,4 +294,23 @@ def test_a_report_is_what_the_file_holds(glyph_run):
     assert (
         report.content["generated"]["recall"]["value"] == report.evaluation.figures["recall"].value
     )
-    assert report.real.keys() <= report.evaluation.figures.keys()
+    assert report.real.figures.keys() <= report.evaluation.figures.keys()
+
+
+def test_real_samples_beside_the_generated_ones(tmp_path, capsys):
+    """As many as are left of the part that is held out; no column where those are too few."""
+    source = torch.Generator().manual_seed(0)
+    for i in range(400):
+        path = tmp_path / "images" / "ab"[i % 2] / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = torch.randint(0, 256, (8, 8), generator=source, dtype=torch.uint8)
+        Image.fromarray(pixels.numpy()).save(path)
+    out = tmp_path / "run"
+    place = f"folder:{tmp_path / 'images'}"
+    assert run("train", "gan", *TINY, "--data", place, "--out", out) == 0
+    assert run("evaluate", out, "--samples", 120) == 0
+    assert "real       80 samples: fewer make" in capsys.readouterr().out
+    assert json.loads((out / "evaluation.json").read_text())["other_real_samples"] == 80
+    assert run("evaluate", out, "--samples", 150) == 0
+    found = json.loads((out / "evaluation.json").read_text())
+    assert (found["other_real_samples"], found["real"]) == (0, {})
