@@ -91,6 +91,8 @@ def test_the_interval_of_a_mean():
     error = (1 / 400 + 4 / 100) ** 0.5
     assert found.high - found.value == pytest.approx(1.96 * error, rel=0.2)
     assert found.value - found.low == pytest.approx(found.high - found.value)
+    same = bootstrap(lambda x, y: x.mean() - y.mean(), a, a, replicates=400)
+    assert same.high == pytest.approx(1.96 * (2 / 400) ** 0.5, rel=0.2)
 
 
 def test_the_interval_holds_the_truth_as_often_as_it_says():
