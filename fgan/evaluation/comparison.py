@@ -49,7 +49,6 @@ class Evaluation(NamedTuple):
 class _Compared(NamedTuple):
     """Both sides of a comparison, on one device."""
 
-    name: str
     real: Tensor
     """[N, ...]"""
     fake: Tensor
@@ -109,7 +108,7 @@ def compare(
     of_real = extract(features.extract, as_fake)
     if image:
         check_enough(features.name, of_real.shape[1], min(len(of_real), len(of_fake)))
-    both = _Compared(real.name, as_fake, fake, of_real, of_fake, features, seed)
+    both = _Compared(as_fake, fake, of_real, of_fake, features, seed)
     figures, notes = _distances(both)
     if labels is not None:
         wanted, asked = (each.to(of_fake.device) for each in (real.labels, labels))

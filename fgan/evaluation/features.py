@@ -66,14 +66,15 @@ def extract(function: Callable[[Tensor], Tensor], samples: Tensor, batch_size: i
 
     `function` is `extract` or `classify` of a `Features`. uint8 images are brought to [-1, 1].
 
-    Raises ValueError for NaN samples, and for results that are not [B, F] or not finite.
+    Raises ValueError for NaN samples, for samples that `function` does not take, such as those of
+    another number of channels, and for results that are not [B, F] or not finite.
     """
     if samples.is_floating_point():
         check_finite("samples", samples)
     found = []
     with torch.no_grad():
         for batch in samples.split(batch_size):
-            result = function(normalise(batch) if batch.dtype == torch.uint8 else batch)
+            result = _result(function, normalise(batch) if batch.dtype == torch.uint8 else batch)
             if not isinstance(result, Tensor) or result.ndim != 2 or len(result) != len(batch):
                 shape = list(result.shape) if isinstance(result, Tensor) else type(result).__name__
                 raise ValueError(
@@ -84,3 +85,16 @@ def extract(function: Callable[[Tensor], Tensor], samples: Tensor, batch_size: i
     features = in_float64(torch.cat(found))
     check_finite("samples' features", features)
     return features
+
+
+def _result(function: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
+    try:
+        return function(batch)
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:  # torch's own about shapes and dtypes
+        dtype = str(batch.dtype).removeprefix("torch.")
+        raise ValueError(
+            f"the feature network does not take {dtype} samples {list(batch.shape[1:])}: "
+            f"{str(error).splitlines()[0]}"
+        ) from error

@@ -105,6 +105,11 @@ def test_only_inception_is_called_inception():
         (nn.Identity(), torch.zeros(4, 1, 2, 2), r"\[4, F\], got \[4, 1, 2, 2\]: pool or flatten"),
         (lambda x: (x, x), torch.zeros(4, 2), "got tuple"),
         (lambda x: x[:1], torch.zeros(4, 2), r"got \[1, 2\]"),
+        (
+            nn.Sequential(nn.Conv2d(3, 2, 1), nn.Flatten()),
+            torch.zeros(4, 1, 2, 2),
+            r"does not take float32 samples \[1, 2, 2\]: .* 3 channels",
+        ),
         (nn.Flatten(), torch.tensor([[1.0], [float("nan")]]), "1 of 2 samples hold NaN"),
         (lambda x: x / 0, torch.zeros(4, 2), "4 of 4 samples' features hold NaN"),
     ],
