@@ -1,5 +1,7 @@
 """Whole evaluations, of generators whose figures are known."""
 
+import math
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -8,7 +10,15 @@ import torch
 import fgan
 from fgan import data
 from fgan.data import DataSet
-from fgan.evaluation import Features, compare, evaluate, evaluate_state, held_out
+from fgan.evaluation import (
+    Features,
+    compare,
+    evaluate,
+    evaluate_state,
+    held_out,
+    train_classifier,
+)
+from fgan.evaluation import trained as trained_module
 from fgan.evaluation.trained import draw
 
 
@@ -187,6 +197,38 @@ def test_evaluate_takes_what_a_run_leaves_behind():
     found = evaluate(trained, samples=300)
     assert (found.real, found.fake, found.features) == (300, 300, "samples")
     assert "intra_class_frechet_distance" in found.figures
+
+
+def test_evaluate_trains_a_classifier_for_images(monkeypatch):
+    """On the half of the given data that the generator is not compared with."""
+    seen = []
+
+    def quick(training, test):
+        seen.extend([training, test])
+        return train_classifier(training, test, updates=2)
+
+    monkeypatch.setattr(trained_module, "train_classifier", quick)
+    algorithm = algorithm_for((1, 4, 4), 4)
+    config = SimpleNamespace(data="plain", image_size=None, conditional=True)
+    trained = SimpleNamespace(algorithm=algorithm, state=algorithm.init(0), config=config)
+    found = evaluate(trained, plain_images(), samples=100)
+    assert (found.features, found.real) == ("classifier", 100)
+    assert [len(part) for part in seen] == [200, 200]
+
+
+def test_what_is_left_out_is_said(monkeypatch):
+    """The interval of wide features, and W1 without SciPy."""
+    wide = DataSet("wide", torch.randn(300, 2), torch.zeros(300).long(), ("all",))
+    features = Features("wide", lambda x: torch.cat([x, torch.zeros(len(x), 256)], dim=1))
+    monkeypatch.setitem(sys.modules, "scipy.optimize", None)
+    found = compare(wide, wide.samples + 1, features=features)
+    assert found.figures["frechet_distance"].value == pytest.approx(2, rel=1e-5)
+    assert math.isnan(found.figures["frechet_distance"].low)
+    assert "w1" not in found.figures
+    first, second = found.notes
+    assert first.startswith("frechet_distance has no interval: to resample 258 features")
+    assert second.startswith("w1 is left out: ")
+    assert "pip install" in second
 
 
 @pytest.mark.parametrize(
