@@ -9,7 +9,7 @@ state, info = algorithm.step(state, batch, algorithm.noise(seed=0, round_index=0
 import fgan.run.signals  # noqa: F401
 
 # isort: split
-from fgan import data, losses, measures, models, objectives, optim, penalties, tree
+from fgan import data, evaluation, losses, measures, models, objectives, optim, penalties, tree
 from fgan.accumulation import accumulate
 from fgan.algorithm import make_algorithm
 from fgan.compiler.compile import compile
@@ -36,6 +36,7 @@ __all__ = [
     "adamw",
     "compile",
     "data",
+    "evaluation",
     "gan",
     "losses",
     "make_algorithm",

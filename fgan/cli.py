@@ -1,4 +1,4 @@
-"""The command line: `fgan train`, `fgan sample` and `fgan replay`."""
+"""The command line: `fgan train`, `fgan sample`, `fgan evaluate` and `fgan replay`."""
 
 import argparse
 import dataclasses
@@ -145,6 +145,28 @@ def sample_command(
     else:
         pictures.save_images(out, samples, columns, headings)
     console.print(f"{num} samples in {out}")
+
+
+def evaluate_command(console: Console, folder: Path, device: str | None, **options: Any) -> None:
+    """`fgan evaluate`: the figures of a run, in a table and in its folder."""
+    from fgan.run import evaluate
+
+    report = evaluate.evaluate_run(folder, device=_device(device), say=console.print, **options)
+    content = report.content
+    accuracy = report.evaluation.accuracy
+    known = "" if accuracy is None else f", test accuracy {accuracy:.3f}"
+    console.print(
+        f"{content['data']}, round {content['round']}: {content['generated_samples']} generated "
+        f"samples beside {content['real_samples']} real ones ({content['compared_with']})"
+    )
+    console.print(f"features   {content['features']}{known}")
+    console.print(evaluate.table(report))
+    others = content["other_real_samples"]
+    if 0 < others < content["generated_samples"]:
+        console.print(f"real       {others} samples: fewer make the Fréchet distance larger")
+    for note in content["notes"]:
+        console.print(note)
+    console.print(f"written    {folder / evaluate.EVALUATION}")
 
 
 def replay_command(
@@ -318,5 +340,15 @@ def _parser() -> argparse.ArgumentParser:
     add("folder", type=_path, metavar="DIR", help="of the run")
     add("--round", type=int, metavar="N", help="(default: all after the newest checkpoint)")
     add("--data-root", type=_path, metavar="DIR", help="as in fgan train")
+    add("--device", metavar="D", help="(default: cuda where there is one, else cpu)")
+
+    add = commands.add_parser("evaluate", help="measure a trained generator").add_argument
+    commands.choices["evaluate"].set_defaults(command=evaluate_command)
+    add("folder", type=Path, metavar="DIR", help="of the run")
+    add("--samples", type=int, default=5000, metavar="N", help="to generate (default: 5000)")
+    add("--features", metavar="NAME", help="images: classifier (default) or inception")
+    add("--inception-weights", dest="weights", type=Path, metavar="FILE", help="of torch-fidelity")
+    add("--seed", type=int, default=0, metavar="S", help="of latents and subsets (default: 0)")
+    add("--data-root", type=Path, metavar="DIR", help="where real data sets lie, or go")
     add("--device", metavar="D", help="(default: cuda where there is one, else cpu)")
     return parser

@@ -464,4 +464,42 @@ BREAKS = {
     "W-divergence counts its penalty twice": Break(
         "w_divergence", "(at_real + at_fake) / 2", "(at_real + at_fake)", "oracles",
     ),
+    # evaluation
+    "means forgotten in the Fréchet distance": Break(
+        "gaussian_distance", "(squared + covariance_a.trace()", "(covariance_a.trace()",
+        "distances",
+    ),
+    "root of the product instead of the product of roots": Break(
+        "gaussian_distance", "square_root(covariance_a) @ square_root(covariance_b)",
+        "square_root(covariance_a @ covariance_b)", "distances",
+    ),
+    "biased kernel distance": Break(
+        "_mean_off_diagonal",
+        "(kernel.sum() - kernel.trace()) / (len(kernel) * (len(kernel) - 1))", "kernel.mean()",
+        "distances",
+    ),
+    "kernel of degree two": Break("_cubic_kernel", "** 3", "** 2", "distances"),
+    "a sample is its own nearest neighbour": Break(
+        "_in_balls", "nearest[:, k, None]", "nearest[:, k - 1, None]", "neighbours",
+    ),
+    "precision and recall exchanged": Break(
+        "precision_recall", "PrecisionRecall(_mean(balls.held > 0), _mean(reached.held > 0))",
+        "PrecisionRecall(_mean(reached.held > 0), _mean(balls.held > 0))", "neighbours",
+    ),
+    "both sets resampled alike": Break(
+        "bootstrap", "torch.randint(len(each), (len(each),), generator=source)",
+        "torch.randint(len(each), (len(each),), generator=generator(seed, _))", "points",
+    ),
+    "any features are called Inception's": Break(
+        "Features.is_inception", "self.name == INCEPTION", "True", "trained",
+    ),
+    "label accuracy of the real labels": Break(
+        "_by_class", "(seen == fake).double()", "(seen == seen).double()", "trained",
+    ),
+    "feature network in training mode": Break(
+        "module_features", "copy.deepcopy(module).eval()", "copy.deepcopy(module)", "features",
+    ),
+    "classifier is kept by its name alone": Break(
+        "_fingerprint", "digest.update(tensor.cpu().numpy().tobytes())", "pass", "evaluate",
+    ),
 }  # fmt: skip

@@ -23,6 +23,7 @@ from fgan.types import Batch, CriticUpdates
 __all__ = [
     "GENERATED",
     "NAMES",
+    "TESTED",
     "DataError",
     "DataSet",
     "Fingerprint",
@@ -44,18 +45,23 @@ GENERATED = tuple(_EMBEDDED)
 NAMES = (*_EMBEDDED, *_REAL, "folder:PATH")
 """What `load` knows; PATH stands for a folder with one sub-folder of images per class."""
 
+TESTED = tuple(_REAL)
+"""Those with a test split."""
+
 
 def load(
     name: str,
     root: str | Path | None = None,
     device: torch.device | str = "cpu",
     image_size: int | None = None,
+    train: bool = True,
 ) -> DataSet:
     """The training split of the data set called `name`, one of `NAMES`, on `device`.
 
     `rings`, `grid`, `swiss-roll` and `glyphs` are made on the spot. The others are looked for
     under `root` (default: `$FGAN_DATA`, or `~/.cache/fgan`) in torchvision's layout, Fashion-MNIST
-    then among Debian's files, and are downloaded into `root` at last.
+    then among Debian's files, and are downloaded into `root` at last. With `train=False` the data
+    set is the test split, which those of `TESTED` have.
 
     `folder:PATH` reads PNG, JPEG, WebP, BMP, GIF, TIFF and PPM, told by their contents. Pictures
     are turned upright as their EXIF data say, and what is transparent is put on white. Hidden files
@@ -73,13 +79,15 @@ def load(
             raise ValueError(
                 f"image_size is below {int(MOST_PIXELS**0.5)}, and {image_size} was given"
             )
+    if not train and name not in TESTED:
+        raise ValueError(f"{name!r} has no test split; those that have one: {', '.join(TESTED)}")
     left_out = ""
     with torch.device("cpu"):  # whatever the default device is: random numbers are the CPU's
         if name in _EMBEDDED:
             samples, labels, class_names = _EMBEDDED[name]()
         elif name in _REAL:
             place = default_root() if root is None else Path(root).expanduser()
-            samples, labels, class_names = _REAL[name](place)
+            samples, labels, class_names = _REAL[name](place, train)
         elif kind == "folder" and path:
             place = Path(path).expanduser()
             samples, labels, class_names, left_out = folder(place, image_size)

@@ -42,44 +42,53 @@ def default_root() -> Path:
     return Path(os.environ.get("FGAN_DATA") or "~/.cache/fgan").expanduser()
 
 
-def mnist(root: Path) -> tuple[Tensor, Tensor, tuple[str, ...]]:
-    """MNIST's 60,000 training digits, [N, 1, 28, 28], from `root` or torchvision's download."""
-    return *_idx_pair("MNIST", root), _DIGITS
+def mnist(root: Path, train: bool = True) -> tuple[Tensor, Tensor, tuple[str, ...]]:
+    """MNIST's 60,000 training digits, [N, 1, 28, 28], from `root` or torchvision's download.
+
+    The 10,000 test digits unless `train`.
+    """
+    return *_idx_pair("MNIST", root, train=train), _DIGITS
 
 
-def fashion_mnist(root: Path) -> tuple[Tensor, Tensor, tuple[str, ...]]:
+def fashion_mnist(root: Path, train: bool = True) -> tuple[Tensor, Tensor, tuple[str, ...]]:
     """Fashion-MNIST's 60,000 training images (arXiv 1708.07747), [N, 1, 28, 28].
 
-    From `root` in torchvision's layout, from Debian's package, or by torchvision's download.
+    The 10,000 test images unless `train`. From `root` in torchvision's layout, from Debian's
+    package, or by torchvision's download.
     """
-    return *_idx_pair("FashionMNIST", root, DEBIAN_FASHION_MNIST), _CLOTHES
+    return *_idx_pair("FashionMNIST", root, DEBIAN_FASHION_MNIST, train=train), _CLOTHES
 
 
-def cifar10(root: Path) -> tuple[Tensor, Tensor, tuple[str, ...]]:
-    """CIFAR-10's 50,000 training images, [N, 3, 32, 32], from `root` or torchvision's download."""
+def cifar10(root: Path, train: bool = True) -> tuple[Tensor, Tensor, tuple[str, ...]]:
+    """CIFAR-10's 50,000 training images, [N, 3, 32, 32], from `root` or torchvision's download.
+
+    The 10,000 test images unless `train`.
+    """
     from torchvision.datasets import CIFAR10
 
     try:
-        found = CIFAR10(root)
+        found = CIFAR10(root, train=train)
     except RuntimeError:  # absent, or a checksum is wrong
         _download("CIFAR10", root, tried=[f"{root / CIFAR10.base_folder} (torchvision's layout)"])
-        found = CIFAR10(root)
+        found = CIFAR10(root, train=train)
     samples = torch.from_numpy(found.data).permute(0, 3, 1, 2).contiguous()
     return samples, torch.tensor(found.targets), tuple(found.classes)
 
 
-def _idx_pair(kind: str, root: Path, *elsewhere: Path) -> tuple[Tensor, Tensor]:
+def _idx_pair(kind: str, root: Path, *elsewhere: Path, train: bool) -> tuple[Tensor, Tensor]:
     """Images [N, 1, H, W] and labels [N] from the first place that has both files.
 
     `kind` is the class in torchvision.datasets, whose name is also that of its folder.
     """
     home = root / kind / "raw"
-    found = next(filter(None, map(_idx_files, (home, *elsewhere))), None)
+    part = "train" if train else "t10k"
+    places = (home, *elsewhere)
+    found = next(filter(None, (_idx_files(place, part) for place in places)), None)
     if found is None:
         tried = [f"{home} (torchvision's layout; root= or $FGAN_DATA says where)"]
         tried += [f"{place} (Debian's package dataset-fashion-mnist)" for place in elsewhere]
         _download(kind, root, tried)
-        found = _idx_files(home)
+        found = _idx_files(home, part)
         assert found is not None, f"torchvision's {kind} has changed its layout"
     images, labels = read_idx(found[0], ndim=3), read_idx(found[1], ndim=1)
     if len(images) != len(labels):
@@ -89,10 +98,10 @@ def _idx_pair(kind: str, root: Path, *elsewhere: Path) -> tuple[Tensor, Tensor]:
     return images.unsqueeze(1), labels.long()
 
 
-def _idx_files(place: Path) -> tuple[Path, Path] | None:
-    """The training images and labels in `place`, gzipped or not, if both are there."""
+def _idx_files(place: Path, part: str) -> tuple[Path, Path] | None:
+    """The images and labels of `part` in `place`, gzipped or not, if both are there."""
     paths = []
-    for name in ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"):
+    for name in (f"{part}-images-idx3-ubyte", f"{part}-labels-idx1-ubyte"):
         present = [path for path in (place / name, place / f"{name}.gz") if path.is_file()]
         if not present:
             return None

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from fgan import tree
 from fgan.algorithm import of_parts
-from fgan.data import DataSet, batches, load
-from fgan.run import checkpoints
+from fgan.data import DataSet, batches, fingerprint, load
+from fgan.run import checkpoints, same_data
 from fgan.run.configuration import Run
 from fgan.run.loop import CONFIG
 from fgan.run.origin import Origin, Watch, forward_line
@@ -93,9 +93,11 @@ def replay_run(
     config = run.config
     if round is not None and not 1 <= round <= config.rounds:
         raise ValueError(f"--round is from 1 to {config.rounds} in {folder}, and {round} was given")
+    data = load(config.data, data_root, device, config.image_size)
+    same_data.check(folder / CONFIG, fingerprint(data))
     return replay(
         run.build(device),
-        load(config.data, data_root, device, config.image_size),
+        data,
         out=folder,
         round=round or config.rounds,
         batch_size=config.batch_size,

@@ -73,14 +73,14 @@ def test_the_command_lines_are_understood(monkeypatch):
         if re.search(r"(?:^|/)fgan ", line)
     ]
     reached = []
-    for command in ("train", "sample", "replay"):
+    for command in ("train", "sample", "evaluate", "replay"):
         monkeypatch.setattr(
             f"fgan.cli.{command}_command",
             lambda console, *, name=command, **_: reached.append(name),
         )
     for line in lines:
         assert main(shlex.split(line)[1:]) == 0, line
-    assert set(reached) == {"train", "sample", "replay"}
+    assert set(reached) == {"train", "sample", "evaluate", "replay"}
     assert len(reached) == len(lines)
 
 

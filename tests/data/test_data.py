@@ -405,6 +405,21 @@ def test_torchvision_layout_is_found_first(tmp_path, monkeypatch, name, suffix):
     assert data.num_classes == 10
 
 
+@pytest.mark.parametrize("name", IDX_NAMES)
+def test_the_test_split(tmp_path, name):
+    """Its files stand beside the training files; what is made on the spot has none."""
+    raw = tmp_path / IDX_NAMES[name] / "raw"
+    write_idx(raw, *small_images(seed=1, size=9))
+    images, labels = small_images(seed=2)
+    write_idx(raw, images, labels, split="t10k")
+    test = load(name, root=tmp_path, train=False)
+    assert torch.equal(test.samples, images.unsqueeze(1))
+    assert torch.equal(test.labels, labels)
+    assert len(load(name, root=tmp_path)) == 9
+    with pytest.raises(ValueError, match=r"'glyphs' has no test split; .* fashion-mnist, mnist"):
+        load("glyphs", train=False)
+
+
 def test_the_default_root_is_an_environment_variable(tmp_path, monkeypatch):
     """$FGAN_DATA says where to look, and without it the user's cache does."""
     write_idx(tmp_path / "MNIST" / "raw", *small_images(seed=1))
@@ -437,6 +452,9 @@ def test_the_real_fashion_mnist(tmp_path):
     assert data.labels.bincount().tolist() == [6000] * 10
     assert data.class_names[int(data.labels[0])] == "Ankle boot"
     assert abs(float(data.samples.float().mean()) / 255 - 0.2860) < 1e-4  # as published
+    assert (
+        load("fashion-mnist", root=tmp_path, train=False).labels.bincount().tolist() == [1000] * 10
+    )
 
 
 def test_torchvision_names_the_same_classes():
@@ -635,12 +653,13 @@ def test_cifar10_is_read_after_its_download(monkeypatch, tmp_path):
     class Fetched(torchvision.datasets.CIFAR10):
         there = False
 
-        def __init__(self, root):
+        def __init__(self, root, train=True):
             if not Fetched.there:
                 raise RuntimeError("Dataset not found or corrupted.")
-            self.data = numpy.zeros((10, 32, 32, 3), dtype=numpy.uint8)
+            self.data = numpy.zeros((10 if train else 4, 32, 32, 3), dtype=numpy.uint8)
             self.data[..., 1] = 7
-            self.targets, self.classes = list(range(10)), [str(i) for i in range(10)]
+            self.targets = list(range(len(self.data)))
+            self.classes = [str(i) for i in range(10)]
 
     monkeypatch.setattr(torchvision.datasets, "CIFAR10", Fetched)
     monkeypatch.setattr(real, "_download", lambda *_, **__: setattr(Fetched, "there", True))
@@ -648,3 +667,4 @@ def test_cifar10_is_read_after_its_download(monkeypatch, tmp_path):
     assert data.sample_shape == (3, 32, 32)
     assert (data.samples[:, 1] == 7).all()
     assert data.labels.tolist() == list(range(10))
+    assert len(load("cifar10", root=tmp_path, train=False)) == 4

@@ -1,0 +1,65 @@
+"""Data in two parts: what a classifier is trained on, and what samples are compared with."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from fgan.data import TESTED, DataError, DataSet, load
+from fgan.evaluation.inputs import generator
+
+HELD_OUT = 10_000
+"""Samples, at most, that are held out of a data set without a test split."""
+_CHOOSING, _SPLITTING = 0xE5, 0xE7  # keep the random streams apart
+
+
+class Parts(NamedTuple):
+    """A data set in two parts that share no sample."""
+
+    training: DataSet
+    """What the classifier is trained on."""
+    reference: DataSet
+    """What generated samples are compared with."""
+    origin: str
+    """Where the reference is from, in words."""
+
+
+def load_parts(
+    name: str,
+    root: str | Path | None = None,
+    device: torch.device | str = "cpu",
+    image_size: int | None = None,
+) -> Parts:
+    """The training split and the test split of the data set called `name`.
+
+    Where it has no test split, or the files of the test split cannot be had, `held_out` parts of
+    the training split. The arguments, and what is raised, are those of `fgan.data.load`.
+    """
+    data = load(name, root, device, image_size)
+    if name in TESTED:
+        try:
+            return Parts(data, load(name, root, device, train=False), "the test split")
+        except DataError:  # only the training files are there
+            pass
+    return held_out(data)
+
+
+def held_out(data: DataSet) -> Parts:
+    """Two random parts, the same at every call; the reference is half, at most 10,000 samples."""
+    order = torch.randperm(len(data), generator=generator(0, _SPLITTING))
+    size = min(HELD_OUT, len(data) // 2)
+    origin = "held out of the training split"
+    return Parts(_subset(data, order[size:]), _subset(data, order[:size]), origin)
+
+
+def chosen(data: DataSet, count: int, seed: int = 0, skip: int = 0) -> DataSet:
+    """`count` random samples of `data`, or as many as it has, after the first `skip` of them."""
+    order = torch.randperm(len(data), generator=generator(seed, _CHOOSING))
+    return _subset(data, order[skip : skip + count])
+
+
+def _subset(data: DataSet, index: Tensor) -> DataSet:
+    index = index.to(data.samples.device)
+    return replace(data, samples=data.samples[index], labels=data.labels[index])

@@ -1,0 +1,141 @@
+"""A trained generator beside its data."""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from fgan.data import DataSet
+from fgan.evaluation.classifier import train_classifier
+from fgan.evaluation.comparison import Evaluation, as_generated, bare, compare, is_image
+from fgan.evaluation.features import Features
+from fgan.evaluation.inputs import check_finite, generator, in_float64
+from fgan.evaluation.points import mixture_of
+from fgan.evaluation.splits import chosen, held_out, load_parts
+from fgan.scalars import check_count
+from fgan.types import Algorithm, GANState
+
+FEWEST = 6
+"""Samples that have five neighbours each."""
+_BATCH = 250
+_LATENTS = 0xE6  # keeps these random numbers apart from those of the measures
+
+
+class Trained(Protocol):
+    """What a run leaves behind: an algorithm, its state, and its configuration."""
+
+    @property
+    def algorithm(self) -> Algorithm: ...
+    @property
+    def state(self) -> GANState: ...
+    @property
+    def config(self) -> Any: ...
+
+
+def evaluate(
+    trained: Trained,
+    data: DataSet | None = None,
+    features: Features | None = None,
+    *,
+    samples: int = 5000,
+    seed: int = 0,
+) -> Evaluation:
+    """Evaluate a run, such as `fgan.load` reads one: an object with `algorithm`, `state`, `config`.
+
+    data: samples of the kind that it was trained on (default: `trained.config.data`, loaded). One
+    part of them is what the generator is compared with: the test split of a loaded set that has
+    one, or what `held_out` gives. For images without `features` a classifier is trained on the
+    other part, which takes about a minute; `fgan evaluate` keeps its classifier on disk.
+
+    Raises ValueError as `evaluate_state` does.
+    """
+    config = trained.config
+    if data is None:
+        device = trained.state.round.device
+        parts = load_parts(config.data, device=device, image_size=config.image_size)
+    else:
+        parts = held_out(data)
+    if features is None and is_image(parts.reference):
+        features = train_classifier(parts.training, parts.reference).as_features()
+    return evaluate_state(
+        trained.algorithm,
+        trained.state,
+        parts.reference,
+        features,
+        samples=samples,
+        seed=seed,
+        conditional=config.conditional,
+    )
+
+
+def evaluate_state(
+    algorithm: Algorithm,
+    state: GANState,
+    reference: DataSet,
+    features: Features | None = None,
+    *,
+    samples: int = 5000,
+    seed: int = 0,
+    conditional: bool = True,
+) -> Evaluation:
+    """Compare `samples` samples of the generator with as many of `reference`, or all if it is less.
+
+    The generator is in evaluation mode, with EMA weights where kept. A conditional one is given the
+    labels of the real samples in turn. Images need `features`. Everything random follows from
+    `seed`. The figures are those of `compare`, and `critic_distance`: the critic's mean
+    D(real) - mean D(fake).
+
+    Raises ValueError for a population, for fewer than six samples, and as `compare` does.
+    """
+    check_count("samples", samples, FEWEST)
+    if algorithm.members:
+        raise ValueError("an evaluation is of one run: take one member of the population's state")
+    real = chosen(reference, samples, seed)
+    fake, labels = draw(algorithm, state, real, samples, seed, conditional)
+    asked = labels if conditional else None
+    found = compare(real, fake, asked, features, mixture=mixture_of(reference), seed=seed)
+
+    def mean_score(x: Tensor, condition: Tensor) -> Tensor:
+        scores = _batched(lambda x, y: algorithm.score(state, x, y), x, condition, conditional)
+        return in_float64(scores).mean()
+
+    of_real = mean_score(as_generated(real.samples, fake), real.labels.to(fake.device))
+    distance = of_real - mean_score(fake, labels)
+    return found._replace(figures=found.figures | {"critic_distance": bare(distance)})
+
+
+def draw(
+    algorithm: Algorithm,
+    state: GANState,
+    like: DataSet,
+    count: int,
+    seed: int = 0,
+    conditional: bool = True,
+) -> tuple[Tensor, Tensor]:
+    """`count` samples [count, ...] and their labels [count], those of `like` in turn.
+
+    Raises ValueError for samples that hold NaN or infinite values.
+    """
+    parameter = next(iter(state.generator.params.values()))
+    source = generator(seed, _LATENTS)
+    latent = torch.randn(count, algorithm.latent_dim, generator=source).to(parameter)
+    labels = like.labels.repeat(-(-count // len(like)))[:count].to(parameter.device)
+    samples = _batched(lambda z, y: algorithm.generate(state, z, y), latent, labels, conditional)
+    check_finite("generated samples", samples)
+    return samples, labels
+
+
+def _batched(
+    function: Callable[[Tensor, Tensor | None], Tensor],
+    x: Tensor,
+    condition: Tensor,
+    conditional: bool,
+) -> Tensor:
+    """`function(x, condition or None)`, batch by batch, without gradients."""
+    with torch.no_grad():
+        parts = [
+            function(x, y if conditional else None)
+            for x, y in zip(x.split(_BATCH), condition.split(_BATCH), strict=True)
+        ]
+    return torch.cat(parts)

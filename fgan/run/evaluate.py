@@ -1,0 +1,221 @@
+"""`fgan evaluate`: the run in a folder beside its data, as a table and as a file."""
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from rich.table import Table
+from torch import Tensor
+
+from fgan.data.files import replacing
+from fgan.evaluation.classifier import WIDTH
+from fgan.evaluation.comparison import (
+    Evaluation,
+    Figures,
+    as_generated,
+    check_enough,
+    compare,
+    is_image,
+)
+from fgan.evaluation.features import INCEPTION_WIDTH, Features
+from fgan.evaluation.points import mixture_of
+from fgan.evaluation.splits import Parts, chosen, load_parts
+from fgan.evaluation.trained import FEWEST, evaluate_state
+from fgan.run.configuration import Run
+from fgan.run.features import cached_classifier, inception
+from fgan.run.history import load_latest
+from fgan.run.loop import CONFIG
+from fgan.scalars import check_count
+from fgan.types import GANState
+
+EVALUATION = "evaluation.json"
+FEATURES = ("classifier", "inception")
+
+_TITLES = {
+    "fid": "FID",
+    "kid": "KID",
+    "intra_fid": "intra-class FID",
+    "frechet_distance": "Fréchet distance",
+    "kernel_distance": "kernel distance",
+    "intra_class_frechet_distance": "intra-class Fréchet distance",
+    "w1": "W1, 1000 points",
+}
+"""What the table calls a figure, where it is not its name."""
+
+
+class Report(NamedTuple):
+    """An evaluation of a run."""
+
+    evaluation: Evaluation
+    real: Evaluation | None
+    """Other real samples in the generator's place: what a perfect generator would have. None where
+    too few samples are left."""
+    content: dict[str, Any]
+    """What is in `evaluation.json`."""
+
+
+def evaluate_run(
+    folder: Path,
+    *,
+    samples: int = 5000,
+    features: str | None = None,
+    seed: int = 0,
+    weights: Path | None = None,
+    data_root: Path | None = None,
+    device: torch.device | str = "cpu",
+    say: Callable[[str], None] = lambda line: None,
+) -> Report:
+    """Evaluate the run in `folder`, and write `evaluation.json` into it.
+
+    The generator is compared with the test split of its data, or with a part that is held out where
+    there is none (`load_parts`). Images are compared in the features of a classifier (default) that
+    was trained on the other part, or of the Inception network. `weights` is the file of Inception's
+    weights, `data_root` as for `fgan.data.load`. `say` is told what takes time.
+
+    Raises ValueError for a folder without a run or a checkpoint, for data that are not those of the
+    run, for features that cannot be had, and as `evaluate_state` does.
+    """
+    check_count("--samples", samples, FEWEST)
+    if features not in (None, *FEATURES):
+        raise ValueError(f"features are {' or '.join(FEATURES)}, and {features!r} was given")
+    if weights is not None and features != "inception":
+        raise ValueError("the path to Inception's weights is for --features inception alone")
+    run = Run.load(folder / CONFIG)
+    algorithm = run.build(device)
+    state, _ = load_latest(folder, like=algorithm.init())
+    network = inception(weights, device) if features == "inception" else None
+    parts = parts_of(run, data_root, device)
+    if is_image(parts.reference):
+        width = WIDTH if network is None else INCEPTION_WIDTH
+        check_enough(features or "classifier", width, min(samples, len(parts.reference)))
+        if network is None:
+            classifier = cached_classifier(parts.training, parts.reference, say=say)
+            network = classifier.as_features()
+    elif features is not None:
+        raise ValueError(
+            f"--features is for images, and {parts.reference.name} has samples "
+            f"{list(parts.reference.sample_shape)}, which are compared as they are"
+        )
+    conditional = run.config.conditional
+    found = evaluate_state(
+        algorithm,
+        state,
+        parts.reference,
+        network,
+        samples=samples,
+        seed=seed,
+        conditional=conditional,
+    )
+    like = next(iter(state.generator.params.values()))
+    real = _of_real(parts, network, found, seed, conditional, like)
+    report = Report(found, real, _content(run, state, parts, found, real, seed))
+    with replacing(folder / EVALUATION) as temporary:
+        temporary.write_text(json.dumps(report.content, indent=2) + "\n")
+    return report
+
+
+def parts_of(run: Run, data_root: Path | None, device: torch.device | str) -> Parts:
+    """The data of a run, in two parts.
+
+    Raises ValueError where they do not have the run's sample shape and classes.
+    """
+    config = run.config
+    parts = load_parts(config.data, data_root, device, config.image_size)
+    data = parts.training
+    if data.sample_shape != run.sample_shape or data.class_names != run.class_names:
+        raise ValueError(
+            f"{config.data} has changed since the run was trained: samples "
+            f"{list(data.sample_shape)} of {', '.join(data.class_names)}; the run has "
+            f"{list(run.sample_shape)} of {', '.join(run.class_names)}"
+        )
+    return parts
+
+
+def table(report: Report) -> Table:
+    """The figures of a report: generated samples, their intervals, and real samples beside them."""
+    shown = Table("measure", "generated", "95 %", box=None, pad_edge=False)
+    if report.real is not None:
+        shown.add_column("real")
+    for column in shown.columns[1:]:
+        column.justify = "right"
+    for name, figure in report.evaluation.figures.items():
+        cells = [
+            _TITLES.get(name, name.replace("_", " ")),
+            _number(figure.value),
+            "" if math.isnan(figure.low) else f"{_number(figure.low)} to {_number(figure.high)}",
+        ]
+        if report.real is not None and name in report.real.figures:
+            cells.append(_number(report.real.figures[name].value))
+        shown.add_row(*cells)
+    return shown
+
+
+def _of_real(
+    parts: Parts,
+    features: Features | None,
+    found: Evaluation,
+    seed: int,
+    conditional: bool,
+    like: Tensor,
+) -> Evaluation | None:
+    """Real samples in the place of generated ones; None where there are too few.
+
+    Of images, those of the reference that the generator is not compared with: the classifier was
+    trained on all others.
+    """
+    if features is None:
+        real = chosen(parts.training, found.fake, seed)
+        fewest = FEWEST
+    else:
+        real = chosen(parts.reference, found.fake, seed, skip=found.real)
+        fewest = 1 + (INCEPTION_WIDTH if features.is_inception else WIDTH)
+    if len(real) < fewest:
+        return None
+    return compare(
+        chosen(parts.reference, found.fake, seed),
+        as_generated(real.samples, like),
+        real.labels if conditional else None,
+        features,
+        mixture=mixture_of(parts.reference),
+        seed=seed,
+    )
+
+
+def _content(
+    run: Run,
+    state: GANState,
+    parts: Parts,
+    found: Evaluation,
+    real: Evaluation | None,
+    seed: int,
+) -> dict[str, Any]:
+    """A report for JSON."""
+    return {
+        "round": int(state.round),
+        "data": run.config.data,
+        "compared_with": parts.origin,
+        "features": found.features,
+        "classifier_accuracy": found.accuracy,
+        "generated_samples": found.fake,
+        "real_samples": found.real,
+        "other_real_samples": 0 if real is None else real.fake,
+        "seed": seed,
+        "generated": _plain(found.figures),
+        "real": {} if real is None else _plain(real.figures),
+        "notes": list(found.notes),
+    }
+
+
+def _plain(figures: Figures) -> dict[str, dict[str, float | None]]:
+    """Without NaN, which JSON does not have."""
+    return {
+        name: {k: v if math.isfinite(v) else None for k, v in figure._asdict().items()}
+        for name, figure in figures.items()
+    }
+
+
+def _number(value: float) -> str:
+    return f"{value:.0f}" if value == round(value) and abs(value) >= 2 else f"{value:.4g}"
