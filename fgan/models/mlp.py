@@ -7,15 +7,8 @@ from typing import Literal
 
 from torch import nn
 
-from fgan.models.layers import (
-    Critic,
-    Generator,
-    check_norm,
-    constrain,
-    join_flat,
-    normalization,
-    unflatten,
-)
+from fgan.models.layers import Critic, Generator, join_flat, output_layer, unflatten
+from fgan.models.norms import check_norm, constrain, normalization
 
 
 def mlp_generator(
@@ -33,14 +26,12 @@ def mlp_generator(
     first hidden layer has no norm, as there.
 
     Raises ValueError for an unknown `norm` or `output`, and for instance norm (see
-    `layers.normalization`).
+    `norms.normalization`).
     """
     check_norm(norm)
     if output is None:
         output = "tanh" if len(sample_shape) == 3 else "linear"
-    if output not in ("tanh", "linear"):
-        raise ValueError(f"unknown output {output!r}: choose tanh or linear")
-    last = [nn.Tanh()] if output == "tanh" else []
+    last = output_layer(output)
     sizes = [latent_dim + (num_classes or 0), *hidden]
     layers = nn.Sequential(
         *_hidden_layers(sizes, norm),
@@ -62,7 +53,7 @@ def mlp_critic(
     The defaults give the network of the tutorials, 784-512-256-1 for `(1, 28, 28)`. The first
     hidden layer has no norm but `spectral` and `weight`, which are on every layer.
 
-    Raises ValueError for an unknown `norm`, and for instance norm (see `layers.normalization`).
+    Raises ValueError for an unknown `norm`, and for instance norm (see `norms.normalization`).
     """
     check_norm(norm)
     sizes = [math.prod(sample_shape) + (num_classes or 0), *hidden]
@@ -78,6 +69,6 @@ def _hidden_layers(sizes: Sequence[int], norm: str) -> list[nn.Module]:
     for i, (inputs, outputs) in enumerate(pairwise(sizes)):
         layers.append(nn.Linear(inputs, outputs))
         if i > 0:
-            layers += normalization(norm, outputs, flat=True)
+            layers += normalization(norm, outputs, axes=0)
         layers.append(nn.LeakyReLU(0.2))
     return layers
