@@ -12,7 +12,7 @@ from fgan.compiler.compile import compile
 from fgan.networks import Network, make_functional
 from fgan.optim import adam, adamw, rmsprop, sgd
 from fgan.population import population
-from fgan.recipes import gan, wgan, wgan_div, wgan_gp
+from fgan.recipes import dragan, gan, hinge_gan, lsgan, r3gan, wgan, wgan_div, wgan_gp
 from fgan.run.loop import train
 from fgan.types import Algorithm, Batch, GANInfo, GANState, Noise
 
@@ -31,8 +31,11 @@ __all__ = [
     "adamw",
     "compile",
     "data",
+    "dragan",
     "gan",
+    "hinge_gan",
     "losses",
+    "lsgan",
     "make_algorithm",
     "make_functional",
     "measures",
@@ -41,6 +44,7 @@ __all__ = [
     "optim",
     "penalties",
     "population",
+    "r3gan",
     "rmsprop",
     "sgd",
     "train",
