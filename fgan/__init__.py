@@ -5,7 +5,7 @@ state = algorithm.init(seed=0)
 state, info = algorithm.step(state, batch, algorithm.noise(seed=0, round_index=0, batch_size=64))
 """
 
-from fgan import data, losses, measures, models, objectives, optim, penalties, tree
+from fgan import augment, data, losses, measures, models, objectives, optim, penalties, tree
 from fgan.accumulation import accumulate
 from fgan.algorithm import make_algorithm
 from fgan.compiler.compile import compile
@@ -29,6 +29,7 @@ __all__ = [
     "accumulate",
     "adam",
     "adamw",
+    "augment",
     "compile",
     "data",
     "dragan",

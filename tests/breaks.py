@@ -233,6 +233,22 @@ BREAKS = {
         "adversarial_generator.objective", "real_scores = torch.full_like(fake_scores, torch.nan)",
         "real_scores = fake_scores", "errors",
     ),
+    # augmentations
+    "one shift for the batch": Break(
+        "augment.translate", "_rows(shift, samples)", "_rows(shift, samples)[:1]", "augment",
+    ),
+    "shifts to one side only": Break(
+        "augment.translate", "_whole(column, 2 * most + 1) - most", "_whole(column, most + 1)",
+        "augment",
+    ),
+    "real and fake under different augmentations": Break(
+        "_applied", "torch.cat([uniform] * times)", "torch.cat([uniform, 1 - uniform])",
+        "augment",
+    ),
+    "a generator without augmentation": Break(
+        "make_algorithm", "generator_objective = augmented(generator_objective, augmentation)",
+        "pass", "augment",
+    ),
     # example networks
     "class scales that start at zero": Break(
         "ConditionalBatchNorm.__init__", "torch.ones(num_classes, channels)",
