@@ -37,7 +37,8 @@ from jax import Array, lax
 from torch import nn
 
 import fgan
-from fgan.models.layers import UpsampleConv2d, join_flat
+from fgan.models.blocks import UpsampleConv2d
+from fgan.models.layers import join_flat
 
 Layer = Callable[[Any, Any, Array], tuple[Array, Any]]
 """(parameters, running statistics, x) -> output, new statistics."""

@@ -9,7 +9,18 @@ state, info = algorithm.step(state, batch, algorithm.noise(seed=0, round_index=0
 import fgan.run.signals  # noqa: F401
 
 # isort: split
-from fgan import data, evaluation, losses, measures, models, objectives, optim, penalties, tree
+from fgan import (
+    augment,
+    data,
+    evaluation,
+    losses,
+    measures,
+    models,
+    objectives,
+    optim,
+    penalties,
+    tree,
+)
 from fgan.accumulation import accumulate
 from fgan.algorithm import make_algorithm
 from fgan.compiler.compile import compile
@@ -17,7 +28,7 @@ from fgan.networks import Network, make_functional
 from fgan.nonfinite import skip_nonfinite
 from fgan.optim import adam, adamw, rmsprop, sgd
 from fgan.population import population
-from fgan.recipes import gan, wgan, wgan_div, wgan_gp
+from fgan.recipes import dragan, gan, hinge_gan, lsgan, r3gan, wgan, wgan_div, wgan_gp
 from fgan.run.loop import train
 from fgan.types import Algorithm, Batch, GANInfo, GANState, Noise
 
@@ -34,11 +45,15 @@ __all__ = [
     "accumulate",
     "adam",
     "adamw",
+    "augment",
     "compile",
     "data",
+    "dragan",
     "evaluation",
     "gan",
+    "hinge_gan",
     "losses",
+    "lsgan",
     "make_algorithm",
     "make_functional",
     "measures",
@@ -47,6 +62,7 @@ __all__ = [
     "optim",
     "penalties",
     "population",
+    "r3gan",
     "rmsprop",
     "sgd",
     "skip_nonfinite",

@@ -27,7 +27,8 @@ def accumulate(algorithm: Algorithm, parts: int) -> Algorithm:
     Equal to the algorithm on the whole batch, up to the rounding of reordered sums, where the loss
     is a mean over samples and no layer mixes the samples of a batch. BatchNorm normalises each part
     by itself, and its running statistics are the parts' average; penalties between pairs of samples
-    (`interpolate_within`, `interpolate_mixed`) pair within a part.
+    (`interpolate_within`, `interpolate_mixed`) pair within a part, and the standard deviation in
+    `dragan`'s penalty is that of the part.
 
     Raises ValueError for parts below 1, for a population and for a compiled algorithm: both are to
     be made of the accumulated one. The step raises ValueError for a batch without equal parts.

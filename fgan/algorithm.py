@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from fgan import checks, tree
+from fgan.augment import Augmentation
+from fgan.augmented import augmented
 from fgan.game import (
     Game,
     Player,
@@ -234,6 +236,8 @@ class Settings(TypedDict, total=False):
     Parameters, moments, losses, input gradients and their norms stay in float32."""
     sample_shape: tuple[int, ...] | None
     """Of one sample, for draws of that shape. Default: the generator's attribute."""
+    augmentation: Augmentation | None
+    """Both players' objectives under it: `fgan.augmented`."""
 
 
 def make_algorithm(
@@ -271,6 +275,9 @@ def make_algorithm(
     if project is not None:
         check_callable("project", project, "(params, round) -> params", 2)
     check_objectives(critic_objective, generator_objective)
+    if (augmentation := settings.get("augmentation")) is not None:
+        critic_objective = augmented(critic_objective, augmentation)
+        generator_objective = augmented(generator_objective, augmentation)
     latent_dim = checks.latent_dim_of(generator, settings.get("latent_dim"))
     game = Game(
         Player(make_functional(generator, autocast).apply, of_generator),

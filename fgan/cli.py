@@ -320,9 +320,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--loss", metavar="LOSS", help="gan: non_saturating (default) or minimax")
     add("--clip", type=float, metavar="C", help="wgan: bound of the critic's weights")
     add("--critic-warmup", action="store_const", const=True, help="wgan: 100 updates at first")
-    add("--penalty-weight", type=float, metavar="LAMBDA", help="wgan-gp (default: 10)")
+    add("--penalty-weight", type=float, metavar="LAMBDA", help="wgan-gp, dragan (default: 10)")
     add("--k", type=float, metavar="K", help="wgan-div (default: 2)")
     add("--p", type=float, metavar="P", help="wgan-div (default: 6)")
+    add("--gamma", type=float, metavar="G", help="r3gan (default: 1)")
     add("--sample-at", metavar="PU", help=f"wgan-gp, wgan-div: {', '.join(SAMPLE_AT)}")
 
     add = commands.add_parser("sample", help="draw from a trained generator").add_argument

@@ -194,6 +194,21 @@ def _check_pairs(real: Tensor, fake: Tensor, mix: Tensor) -> None:
         )
 
 
+def perturb(real: Tensor, uniform: Tensor, mix: Tensor) -> Tensor:
+    """x + ε · ½ std(x) · u, a random point beside each sample: three tensors -> [B, ...].
+
+    real and uniform [B, ...], mix [B]. u, uniform on [0, 1), has a number for each coordinate, and
+    ε, `mix`, is one number a sample; std(x) is taken over all numbers of the batch, with division
+    by their count. This is the form of the code that the authors of DRAGAN published; the paper
+    has x + δ with an unspecified noise δ (Kodali et al. 2017, arXiv 1705.07215, section 2.4).
+    Raises ValueError for any other shapes.
+    """
+    _check_pairs(real, uniform, mix)
+    spread = 0.5 * real.std(correction=0)
+    mix = mix.reshape(-1, *[1] * (real.ndim - 1)).to(real.dtype)
+    return real + mix * spread * uniform.to(real.dtype)
+
+
 class Points(NamedTuple):
     """Where a penalty is taken."""
 

@@ -1,4 +1,4 @@
-"""The line GAN → WGAN → WGAN-GP → WGAN-div: a loss, penalties, a projection, the paper's defaults.
+"""The algorithms by name: a loss, penalties, a projection, and the defaults of the paper.
 
 Every recipe takes any generator and critic module and returns an `Algorithm`. Conditions are no
 recipe of their own (Mirza & Osindero 2014, arXiv 1411.1784): give `generator(z, y)`, `critic(x, y)`
@@ -22,9 +22,16 @@ from fgan import losses, tree
 from fgan.algorithm import Settings, make_algorithm
 from fgan.checks import check_per_sample
 from fgan.networks import check_module, is_per_sample
-from fgan.objectives import Penalty, adversarial, adversarial_generator
+from fgan.objectives import Draw, Penalty, adversarial, adversarial_generator
 from fgan.optim import Optimizer, adam, rmsprop
-from fgan.penalties import batched_input_gradients, gradient_penalty, w_divergence_penalty
+from fgan.penalties import (
+    Points,
+    batched_input_gradients,
+    gradient_penalty,
+    perturb,
+    w_divergence_penalty,
+    zero_centered_penalty,
+)
 from fgan.scalars import (
     Scalar,
     check_count,
@@ -34,7 +41,7 @@ from fgan.scalars import (
     scalar_at,
 )
 from fgan.scores import describe
-from fgan.types import Algorithm, Params
+from fgan.types import Algorithm, Data, Params
 
 
 def gan(
@@ -55,9 +62,7 @@ def gan(
     if loss not in _GENERATOR_LOSSES:
         raise ValueError(f"loss is one of {', '.join(_GENERATOR_LOSSES)}; {loss!r} was given")
     objective = adversarial(
-        losses.minimax_critic_loss,
-        distance=lambda critic_loss: log(2) - critic_loss / 2,
-        one_pass=is_per_sample(critic),
+        losses.minimax_critic_loss, distance=_jensen_shannon, one_pass=is_per_sample(critic)
     )
     of_generator = adversarial_generator(_GENERATOR_LOSSES[loss])
     return make_algorithm(generator, critic, objective, of_generator, **_filled("gan", settings))
@@ -67,6 +72,10 @@ _GENERATOR_LOSSES = {
     "non_saturating": losses.non_saturating_generator_loss,
     "minimax": losses.minimax_generator_loss,
 }
+
+
+def _jensen_shannon(critic_loss: Tensor) -> Tensor:
+    return log(2) - critic_loss / 2
 
 
 def wgan(
@@ -147,6 +156,110 @@ def wgan_div(
 _WASSERSTEIN = adversarial_generator(losses.wasserstein_generator_loss)
 
 
+def hinge_gan(generator: nn.Module, critic: nn.Module, **settings: Unpack[Settings]) -> Algorithm:
+    """GAN with the hinge loss (Miyato et al. 2018, arXiv 1802.05957, eq. 16 and 17).
+
+    The critic minimises relu(1 - D(x)) + relu(1 + D(G(z))); the generator -D(G(z)). The constraint
+    of the paper, spectral norm, is in the critic: `norm="spectral"` in `fgan.models`.
+    `info.distance` is 1 - L/2, a lower bound of the total variation distance. Defaults: Adam 2e-4
+    (0, 0.9), five critic updates; SAGAN (Zhang et al. 2019, arXiv 1805.08318) has spectral norm in
+    the generator too, one critic update, and rates 1e-4 (generator) and 4e-4 (critic).
+    """
+    check_module("the critic", critic)
+    objective = adversarial(
+        losses.hinge_critic_loss,
+        distance=lambda critic_loss: 1 - critic_loss / 2,
+        one_pass=is_per_sample(critic),
+    )
+    of_generator = adversarial_generator(losses.hinge_generator_loss)
+    filled = _filled("hinge-gan", settings)
+    return make_algorithm(generator, critic, objective, of_generator, **filled)
+
+
+def lsgan(generator: nn.Module, critic: nn.Module, **settings: Unpack[Settings]) -> Algorithm:
+    """Least squares GAN (Mao et al. 2017, arXiv 1611.04076, eq. 9: targets 0, 1 and 1).
+
+    The critic minimises ((D(x) - 1)² + D(G(z))²) / 2; the generator (D(G(z)) - 1)² / 2.
+    `info.distance` is 1 - 4L, a lower bound of ½ ∫ (p - q)² / (p + q), Le Cam's divergence, with
+    equality for the optimal critic p / (p + q). Defaults: Adam 2e-4 (0.5, 0.999), one critic
+    update.
+    """
+    check_module("the critic", critic)
+    objective = adversarial(
+        losses.least_squares_critic_loss,
+        distance=lambda critic_loss: 1 - 4 * critic_loss,
+        one_pass=is_per_sample(critic),
+    )
+    of_generator = adversarial_generator(losses.least_squares_generator_loss)
+    filled = _filled("lsgan", settings)
+    return make_algorithm(generator, critic, objective, of_generator, **filled)
+
+
+def dragan(
+    generator: nn.Module,
+    critic: nn.Module,
+    *,
+    penalty_weight: Scalar = 10.0,
+    **settings: Unpack[Settings],
+) -> Algorithm:
+    """DRAGAN (Kodali et al. 2017, arXiv 1705.07215, algorithm 1).
+
+    The non-saturating GAN, whose critic also minimises λ (‖∇D(x + δ)‖₂ - 1)² around real samples,
+    with λ `penalty_weight` and x + δ of `fgan.penalties.perturb`. `noise` draws δ, so the
+    generator needs an attribute `sample_shape`, or the recipe the setting. `info.distance` is that
+    of `gan`. Defaults: λ 10, Adam 2e-4 (0.5, 0.999), one critic update.
+    """
+    check_per_sample(critic)
+    function = partial(gradient_penalty, gradients=batched_input_gradients)
+    penalty = Penalty(function, penalty_weight, _around_real)
+    objective = adversarial(
+        losses.minimax_critic_loss,
+        penalty,
+        distance=_jensen_shannon,
+        one_pass=is_per_sample(critic),
+    )
+    objective = objective._replace(draws={"perturbation": Draw("uniform", shape=None)})
+    of_generator = adversarial_generator(losses.non_saturating_generator_loss)
+    filled = _filled("dragan", settings)
+    return make_algorithm(generator, critic, objective, of_generator, **filled)
+
+
+def _around_real(data: Data) -> Points:
+    assert data.real is not None
+    assert data.mix is not None
+    conditions = () if data.condition is None else (data.condition,)
+    return Points(perturb(data.real, data.extra["perturbation"], data.mix), conditions)
+
+
+def r3gan(
+    generator: nn.Module, critic: nn.Module, *, gamma: Scalar = 1.0, **settings: Unpack[Settings]
+) -> Algorithm:
+    """R3GAN: relativistic pairing with R1 and R2 (Huang et al. 2025, arXiv 2501.05441, section 2).
+
+    The critic minimises softplus(D(G(z)) - D(x)) + γ/2 (‖∇D(x)‖² + ‖∇D(G(z))‖²); the generator
+    softplus(D(x) - D(G(z))), so its update uses real samples. `info.penalty` is
+    ½ (‖∇D(x)‖² + ‖∇D(G(z))‖²). `info.distance` is log 2 - L, a relativistic divergence
+    (Jolicoeur-Martineau 2020, arXiv 1901.02474).
+    Defaults: γ 1, Adam 2e-4 (0, 0.99), one critic update. The paper's γ goes from 0.05 on CIFAR-10
+    to 150 on 256 x 256 images, and falls to a tenth along a cosine, as the rate does to a quarter:
+    `gamma=fgan.optim.cosine(1.0, 0.1, rounds)`. Its schedule of β₂ from 0.9 is left out.
+    """
+    gamma = check_scalar("gamma", gamma, 0.0)
+    check_per_sample(critic)
+    # At both kinds the penalty's mean is over 2B points, so γ here is γ/2 for each kind.
+    function = partial(zero_centered_penalty, gradients=batched_input_gradients)
+    penalty = Penalty(function, gamma, "real_and_fake")
+    objective = adversarial(
+        losses.relativistic_critic_loss,
+        penalty,
+        distance=lambda critic_loss: log(2) - critic_loss,
+        one_pass=is_per_sample(critic),
+    )
+    of_generator = adversarial_generator(losses.relativistic_generator_loss, uses_real=True)
+    filled = _filled("r3gan", settings)
+    return make_algorithm(generator, critic, objective, of_generator, **filled)
+
+
 class Recipe(NamedTuple):
     """An algorithm's function beside its paper's defaults."""
 
@@ -173,6 +286,10 @@ RECIPES: dict[str, Recipe] = {
     "wgan-div": Recipe(
         wgan_div, partial(adam, betas=(0.5, 0.999)), 2e-4, 5, ("k", "p", "sample_at")
     ),
+    "hinge-gan": Recipe(hinge_gan, partial(adam, betas=(0.0, 0.9)), 2e-4, 5, ()),
+    "lsgan": Recipe(lsgan, partial(adam, betas=(0.5, 0.999)), 2e-4, 1, ()),
+    "dragan": Recipe(dragan, partial(adam, betas=(0.5, 0.999)), 2e-4, 1, ("penalty_weight",)),
+    "r3gan": Recipe(r3gan, partial(adam, betas=(0.0, 0.99)), 2e-4, 1, ("gamma",)),
 }
 """Every recipe by its name on the command line."""
 

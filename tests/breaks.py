@@ -259,6 +259,53 @@ BREAKS = {
         "adversarial_generator.objective", "real_scores = torch.full_like(fake_scores, torch.nan)",
         "real_scores = fake_scores", "errors",
     ),
+    # augmentations
+    "one shift for the batch": Break(
+        "augment.translate", "_rows(shift, samples)", "_rows(shift, samples)[:1]", "augment",
+    ),
+    "shifts to one side only": Break(
+        "augment.translate", "_whole(column, 2 * most + 1) - most", "_whole(column, most + 1)",
+        "augment",
+    ),
+    "real and fake under different augmentations": Break(
+        "_applied", "torch.cat([uniform] * times)", "torch.cat([uniform, 1 - uniform])",
+        "augment",
+    ),
+    "a generator without augmentation": Break(
+        "make_algorithm", "generator_objective = augmented(generator_objective, augmentation)",
+        "pass", "augment",
+    ),
+    # example networks
+    "class scales that start at zero": Break(
+        "ConditionalBatchNorm.__init__", "torch.ones(num_classes, channels)",
+        "torch.zeros(num_classes, channels)", "conditioning",
+    ),
+    "projection without the unconditional part": Break(
+        "Critic.forward", "scores + (self.embed(label) * features).sum(dim=1)",
+        "(self.embed(label) * features).sum(dim=1)", "conditioning",
+    ),
+    "attention normalised over the wrong positions": Break(
+        "SelfAttention.forward", "dim=-1)", "dim=-2)", "attention",
+    ),
+    "odd sizes cut at the front": Break(
+        "blocks.cut", "slice(n) for n in size", "slice(-n, None) for n in size", "any_size",
+    ),
+    "odd sizes lose their last position": Break(
+        "MeanPool.forward", "x = torch.cat([x, x[:, :, -1:]], dim=2)", "x = x[:, :, :-1]",
+        "any_size",
+    ),
+    # recipes beyond the Wasserstein line
+    "DRAGAN's points all at the full distance": Break(
+        "penalties.perturb", "real + mix * spread *", "real + spread *", "twins",
+    ),
+    "DRAGAN's scale from each sample alone": Break(
+        "penalties.perturb", "real.std(correction=0)",
+        "real.std(dim=[*range(1, real.ndim)], keepdim=True, correction=0)", "twins",
+    ),
+    "R3GAN without R2": Break("recipes.r3gan", '"real_and_fake"', '"real"', "twins"),
+    "hinge distance twice as fast": Break(
+        "recipes.hinge_gan", "1 - critic_loss / 2", "1 - critic_loss", "twins",
+    ),
     # optimisers
     "bias correction of the mean dropped": Break(
         "_adam.update", "step_size / (1 - torch.pow(beta1, count))", "step_size * 1", "optim",

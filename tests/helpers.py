@@ -31,6 +31,7 @@ class Generator(nn.Module):
     def __init__(self, shape=(2,), conditional=False, norm=False):
         super().__init__()
         self.shape, self.latent_dim, self.conditional = shape, LATENT, conditional
+        self.sample_shape = shape
         self.first = nn.Linear(LATENT + CLASSES * conditional, 6, bias=not norm)
         self.norm = nn.BatchNorm1d(6) if norm else nn.Identity()
         self.last = nn.Linear(6, torch.Size(shape).numel())
@@ -67,6 +68,7 @@ class ConvGenerator(nn.Module):
         super().__init__()
         channels, height, width = shape
         self.shape, self.latent_dim, self.conditional = shape, LATENT, conditional
+        self.sample_shape = shape
         self.coarse = (2, -(-height // 8), -(-width // 8))
         self.first = nn.Linear(LATENT + CLASSES * conditional, torch.Size(self.coarse).numel())
         self.norm = nn.BatchNorm2d(2) if norm else nn.Identity()
@@ -110,6 +112,7 @@ class Plain(nn.Module):
     def __init__(self, net):
         super().__init__()
         self.net = net
+        self.sample_shape = getattr(net, "sample_shape", None)
 
     def forward(self, x):
         return self.net(x)
@@ -156,6 +159,12 @@ def make_round(algorithm, shape=(2,), conditional=False, *, index=0, seed=0, siz
     noise = algorithm.noise(seed, index, size)
     updates = noise.mix.shape[0]
     return make_batch(shape, conditional, updates, size, seed=1000 * seed + index, **options), noise
+
+
+def critic_extra(noise, index=0):
+    """What the objective declared for one critic update; None where it declared nothing."""
+    declared = noise.extra.get("critic")
+    return None if declared is None else {name: x[index] for name, x in declared.items()}
 
 
 class Counting:

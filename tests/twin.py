@@ -29,6 +29,37 @@ FIGURES = (
 )  # fmt: skip
 
 
+LOG2 = torch.tensor(2.0).double().log()
+
+LOSSES = {
+    "wasserstein": (lambda r, f: f.mean() - r.mean(), lambda loss: -loss),
+    "non_saturating": (
+        lambda r, f: -logsigmoid(r).mean() - logsigmoid(-f).mean(),
+        lambda loss: LOG2 - loss / 2,
+    ),
+    "hinge": (
+        lambda r, f: (1 - r).clamp(min=0).mean() + (1 + f).clamp(min=0).mean(),
+        lambda loss: 1 - loss / 2,
+    ),
+    "least_squares": (
+        lambda r, f: 0.5 * ((r - 1) ** 2).mean() + 0.5 * (f**2).mean(),
+        lambda loss: 1 - 4 * loss,
+    ),
+    "relativistic": (lambda r, f: -logsigmoid(r - f).mean(), lambda loss: LOG2 - loss),
+}
+LOSSES["minimax"] = LOSSES["non_saturating"]
+"""The critic's loss of scores [B], and the distance that it says."""
+
+GENERATOR_LOSSES = {
+    "wasserstein": lambda r, f: -f.mean(),
+    "non_saturating": lambda r, f: -logsigmoid(f).mean(),
+    "minimax": lambda r, f: logsigmoid(-f).mean(),
+    "hinge": lambda r, f: -f.mean(),
+    "least_squares": lambda r, f: 0.5 * ((f - 1) ** 2).mean(),
+    "relativistic": lambda r, f: -logsigmoid(f - r).mean(),
+}
+
+
 class Twin:
     """The usual training loop; every figure of a round is kept in `info`."""
 
@@ -43,12 +74,14 @@ class Twin:
         """n_critic critic updates, then one of the generator, which a simultaneous one precedes."""
         updates = batch.real.shape[0]
         labels = [() if batch.condition is None else (batch.condition[i],) for i in range(updates)]
+        of_last = noise.generator_latent, labels[-1], batch.real[-1]
         if simultaneous:
-            generator_gradients = self.generator_gradients(noise.generator_latent, labels[-1])
+            generator_gradients = self.generator_gradients(*of_last)
         for i in range(updates):
+            self.drawn = {name: x[i] for name, x in noise.extra.get("critic", {}).items()}
             self.update_critic(batch.real[i], labels[i], noise.critic_latent[i], noise.mix[i])
         if not simultaneous:
-            generator_gradients = self.generator_gradients(noise.generator_latent, labels[-1])
+            generator_gradients = self.generator_gradients(*of_last)
         self.apply(self.optimize_generator, self.generator, generator_gradients)
         for name, p in self.generator.named_parameters():
             if self.ema_decay is not None:
@@ -74,16 +107,16 @@ class Twin:
         put_back(self.critic, start)
         fake_scores = self.critic(fake, *label).reshape(-1)
 
-        if self.spec["loss"] == "wasserstein":
-            loss = fake_scores.mean() - real_scores.mean()
-            distance = -loss
-        else:
-            loss = -logsigmoid(real_scores).mean() - logsigmoid(-fake_scores).mean()
-            distance = torch.tensor(2.0).double().log() - loss / 2
+        of_scores, distance_of = LOSSES[self.spec["loss"]]
+        loss = of_scores(real_scores, fake_scores)
+        distance = distance_of(loss)
         penalty = torch.zeros_like(loss)
         if self.spec.get("penalty"):
             put_back(self.critic, start)
-            points, at = POINTS[self.spec["at"]](real, fake, mix, label)
+            if self.spec["at"] == "around_real":
+                points, at = around(real, self.drawn["perturbation"], mix), label
+            else:
+                points, at = POINTS[self.spec["at"]](real, fake, mix, label)
             points = points.detach().requires_grad_()
             scores = self.critic(points, *at).sum()
             (slope,) = torch.autograd.grad(scores, points, create_graph=True)
@@ -101,16 +134,16 @@ class Twin:
         self.info |= dict(zip(names, (f.detach() for f in figures), strict=True))
         self.info["critic_grad_norm"] = self.norm(gradients)
 
-    def generator_gradients(self, latent, label):
+    def generator_gradients(self, latent, label, real):
         """Gradients at the present state; the generator's buffers move, the critic's do not."""
         start = buffers_of(self.critic)
         scores = self.critic.train()(self.generator.train()(latent, *label), *label).reshape(-1)
         put_back(self.critic, start)
-        loss = {
-            "wasserstein": lambda: -scores.mean(),
-            "non_saturating": lambda: -logsigmoid(scores).mean(),
-            "minimax": lambda: logsigmoid(-scores).mean(),
-        }[self.spec["loss"]]()
+        real_scores = None
+        if self.spec["loss"] == "relativistic":
+            real_scores = self.critic(real, *label).reshape(-1)
+            put_back(self.critic, start)
+        loss = GENERATOR_LOSSES[self.spec["loss"]](real_scores, scores)
         gradients = torch.autograd.grad(loss, list(self.generator.parameters()))
         self.info |= {"generator_loss": loss.detach(), "generator_grad_norm": self.norm(gradients)}
         return gradients
@@ -173,14 +206,32 @@ POINTS = {
 }
 
 
-def gp(target=1.0, one_sided=False, at="interpolate", weight=10.0):
+def around(real, uniform, mix):
+    """DRAGAN's points, with NumPy's standard deviation, as its authors' code has it."""
+    spread = float(real.numpy().std())
+    return torch.stack(
+        [x + e * 0.5 * spread * u for x, u, e in zip(real, uniform, mix, strict=True)]
+    )
+
+
+def r1_and_r2(gamma=1.0):
+    """γ times ½ (mean ‖∇D(x)‖² + mean ‖∇D(G(z))‖²)."""
+
+    def penalty(square):
+        of_real, of_fake = square.chunk(2)
+        return (of_real.mean() + of_fake.mean()) / 2
+
+    return dict(loss="relativistic", penalty=penalty, at="real_and_fake", weight=gamma)
+
+
+def gp(target=1.0, one_sided=False, at="interpolate", weight=10.0, loss="wasserstein"):
     """What a gradient penalty makes of squared norms."""
 
     def penalty(square):
         excess = square.sqrt() - target
         return (excess.clamp(min=0) if one_sided else excess) ** 2
 
-    return dict(loss="wasserstein", penalty=penalty, at=at, weight=weight)
+    return dict(loss=loss, penalty=penalty, at=at, weight=weight)
 
 
 def div(k=2.0, p=6.0, at="real_and_fake"):

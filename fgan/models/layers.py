@@ -1,28 +1,57 @@
-"""The parts of the example networks: interface, labels, norms and spectral normalisation."""
+"""The interface of the example networks, and labels."""
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar
 
 import torch
-import torch.nn.functional as F
 from einops import rearrange, repeat
 from einops.layers.torch import Rearrange
 from torch import Tensor, nn
 from torch._C import _functorch as functorch
-from torch.nn.utils import parametrize
-from torch.nn.utils.parametrizations import weight_norm
 
 from fgan.scores import describe
 
-Model = TypeVar("Model", bound=nn.Module)
 
-NORMS = ("none", "batch", "layer", "group", "instance", "spectral", "weight")
+class Layers(nn.Sequential):
+    """A sequence in which layers with an attribute `takes_label` get the one-hot label too."""
+
+    takes_label = True
+
+    def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        for layer in self:
+            x = call(layer, x, label)
+        return x
+
+
+class Sum(nn.Module):
+    """shortcut(x) + residual(x): a residual block (He 2016, arXiv 1603.05027)."""
+
+    per_sample = True  # see `fgan.networks.is_per_sample`
+    takes_label = True
+
+    def __init__(self, shortcut: nn.Module, residual: nn.Module) -> None:
+        super().__init__()
+        self.shortcut = shortcut
+        self.residual = residual
+
+    def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        return call(self.shortcut, x, label) + call(self.residual, x, label)
+
+
+def call(layer: nn.Module, x: Tensor, label: Tensor | None) -> Tensor:
+    """layer(x, label) where the layer takes a one-hot label, else layer(x)."""
+    output: Tensor = layer(x, label) if getattr(layer, "takes_label", False) else layer(x)
+    return output
 
 
 class Generator(nn.Module):
     """G(z) or G(z, y): latent `[B, latent_dim]`, labels `[B]` -> samples `[B, *sample_shape]`.
 
-    The one-hot label is concatenated with the latent (Mirza and Osindero 2014, arXiv 1411.1784).
+    `conditioning` is one of
+
+    - `one_hot`: the one-hot label is concatenated with the latent (Mirza and Osindero 2014, arXiv
+      1411.1784)
+    - `batch_norm`: the label chooses the scale and shift of every `ConditionalBatchNorm`, and
+      `layers` is a `Layers`
 
     Raises ValueError for a latent of another shape, for missing labels, for labels of a model
     without classes, and for labels that are no integers. On the CPU in eager mode, labels out of
@@ -35,16 +64,21 @@ class Generator(nn.Module):
         sample_shape: Sequence[int],
         latent_dim: int,
         num_classes: int | None = None,
+        conditioning: str = "one_hot",
     ) -> None:
         super().__init__()
+        check_conditioning(conditioning, ("one_hot", "batch_norm"), num_classes)
         self.sample_shape = tuple(sample_shape)
         self.latent_dim = latent_dim
         self.num_classes = num_classes
+        self.conditioning = conditioning
         self.layers = layers
 
     def forward(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
         _check_shape("a latent", z, (self.latent_dim,))
         label = _label("generator", condition, self.num_classes, z)
+        if self.conditioning == "batch_norm":
+            return call(self.layers, z, label)
         samples: Tensor = self.layers(join(z, label))
         return samples
 
@@ -52,8 +86,16 @@ class Generator(nn.Module):
 class Critic(nn.Module):
     """D(x) or D(x, y): samples `[B, *sample_shape]`, labels `[B]` -> scores `[B]`, logits.
 
-    The first layer, `stem(x, one_hot)`, concatenates the label with the sample, as constant
-    channels of an image or as further features (Mirza and Osindero 2014, arXiv 1411.1784).
+    `stem(x, label)` is the first layer and `layers` all others, of which the last is linear. With
+    φ(x) `[B, F]` the input of the last layer and ψ the last layer, `conditioning` is one of
+
+    - `one_hot`: the stem concatenates the one-hot label with the sample, as constant channels of an
+      image or as further features (Mirza and Osindero 2014, arXiv 1411.1784)
+    - `projection`: ψ(φ(x)) + <embed(y), φ(x)>, with a learned vector for each class, in a linear
+      layer `embed` (Miyato and Koyama 2018, arXiv 1802.05637, eq. 3)
+    - `classifier`: D(x) does not use the label. It returns (scores `[B]`, logits `[B, num_classes]`
+      of a linear layer `classifier` on φ(x)), for the class losses of AC-GAN (Odena 2017, arXiv
+      1610.09585): an objective with a `fgan.objectives.Head`. The labels may be left out.
 
     Raises ValueError for samples of another shape, and for labels as `Generator` does.
     """
@@ -64,20 +106,62 @@ class Critic(nn.Module):
         layers: nn.Module,
         sample_shape: Sequence[int],
         num_classes: int | None = None,
+        conditioning: str = "one_hot",
     ) -> None:
         super().__init__()
+        check_conditioning(conditioning, ("one_hot", "projection", "classifier"), num_classes)
         self.sample_shape = tuple(sample_shape)
         self.num_classes = num_classes
+        self.conditioning = conditioning
         self.stem = stem
         # See `fgan.networks.is_per_sample`. Of other functions it is not known.
         self.per_sample = isinstance(stem, nn.Module) or stem in (join, join_flat)
         self.layers = layers
+        if conditioning != "one_hot":
+            assert isinstance(layers, nn.Sequential)
+            assert num_classes is not None
+            last = layers[-1]
+            assert isinstance(last, nn.Linear)
+            if conditioning == "projection":
+                self.embed = nn.Linear(num_classes, last.in_features, bias=False)
+            else:
+                self.classifier = nn.Linear(last.in_features, num_classes)
 
-    def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor | tuple[Tensor, Tensor]:
         _check_shape("samples", x, self.sample_shape)
-        features = self.stem(x, _label("critic", condition, self.num_classes, x))
-        scores: Tensor = self.layers(features)
-        return rearrange(scores, "b 1 -> b")
+        if self.conditioning == "one_hot":
+            scores: Tensor = self.layers(
+                self.stem(x, _label("critic", condition, self.num_classes, x))
+            )
+            return rearrange(scores, "b 1 -> b")
+        if self.conditioning == "classifier" and condition is None:
+            label = None
+        else:
+            label = _label("critic", condition, self.num_classes, x)
+        features, scores = self._features_and_scores(x)
+        if self.conditioning == "classifier":
+            logits: Tensor = self.classifier(features)
+            return scores, logits
+        return scores + (self.embed(label) * features).sum(dim=1)
+
+    def _features_and_scores(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """φ(x) [B, F] and ψ(φ(x)) [B]."""
+        assert isinstance(self.layers, nn.Sequential)
+        features = scores = self.stem(x, None)
+        for layer in self.layers:
+            features, scores = scores, layer(scores)
+        return features, rearrange(scores, "b 1 -> b")
+
+
+def check_conditioning(conditioning: str, known: Sequence[str], num_classes: int | None) -> None:
+    """Raise ValueError for an unknown conditioning, and for one that needs classes without any."""
+    if conditioning not in known:
+        raise ValueError(f"unknown conditioning {conditioning!r}: choose one of {', '.join(known)}")
+    if conditioning != "one_hot" and num_classes is None:
+        raise ValueError(
+            f"conditioning={conditioning!r} needs classes: pass num_classes=..., or leave the "
+            "conditioning out"
+        )
 
 
 def join(x: Tensor, label: Tensor | None) -> Tensor:
@@ -160,139 +244,11 @@ def _check_shape(name: str, x: Tensor, shape: tuple[int, ...]) -> None:
         raise ValueError(f"expected {name} [{expected}], got {list(x.shape)}")
 
 
-def check_norm(norm: str) -> None:
-    """Raise ValueError for an unknown norm, with a list of the norms."""
-    if norm not in NORMS:
-        raise ValueError(f"unknown norm {norm!r}: choose one of {', '.join(NORMS)}")
-
-
-def normalization(norm: str, channels: int, flat: bool = False) -> list[nn.Module]:
-    """The layer that normalises activations `[B, channels, ...]` (`[B, channels]` where `flat`).
-
-    An empty list for the norms of weights (see `constrain`). All but `batch` treat every sample
-    alone:
-
-    - `layer`: over a sample's channels and positions (Ba 2016, arXiv 1607.06450), with one scale
-      per channel
-    - `group`: the same in groups of 8 channels or more (Wu and He 2018, arXiv 1803.08494)
-    - `instance`: each channel over its positions (Ulyanov 2016, arXiv 1607.08022); ValueError where
-      `flat`, since a feature without positions would always come out as zero
-    """
-    match norm:
-        case "batch":
-            return [nn.BatchNorm1d(channels) if flat else nn.BatchNorm2d(channels)]
-        case "layer":
-            return [nn.GroupNorm(1, channels)]
-        case "group":
-            return [nn.GroupNorm(_num_groups(channels), channels)]
-        case "instance" if flat:
-            raise ValueError(
-                "instance norm averages over positions. Flat features have no positions, so every "
-                "feature would become zero. Use norm='layer' or norm='group'."
-            )
-        case "instance":
-            return [nn.InstanceNorm2d(channels, affine=True)]
-    return []
-
-
-def _num_groups(channels: int) -> int:
-    """The largest number of groups of at least 8 channels, at most 32 as in the paper."""
-    return max((g for g in range(1, 33) if channels % g == 0 and channels >= 8 * g), default=1)
-
-
-def constrain(model: Model, norm: str) -> Model:
-    """Put `spectral` or `weight` norm on every linear and convolutional layer of `model`.
-
-    Spectral norm: Miyato 2018, arXiv 1802.05957. Weight norm: Salimans and Kingma 2016, arXiv
-    1602.07868. For any other norm the model is not changed.
-    """
-    for layer in model.modules():
-        if isinstance(layer, nn.Linear | nn.Conv2d):
-            if norm == "spectral":
-                sigma = SpectralNorm(layer.weight)
-                parametrize.register_parametrization(layer, "weight", sigma)
-            elif norm == "weight":
-                weight_norm(layer)
-    return model
-
-
-class UpsampleConv2d(nn.Conv2d):
-    """Nearest-neighbour upsampling, then a 3x3 convolution: `[B, in, H, W]` -> `[B, out, 2H, 2W]`.
-
-    Unlike a transposed convolution with free weights it makes no checkerboard pattern (Odena 2016).
-    It is computed as a transposed convolution of stride 2: a 3x3 window of the upsampled image has
-    2x2 different values, so the kernel is 4x4, with sums of neighbouring weights. An output takes 4
-    products instead of 9.
-    """
-
-    def __init__(self, in_channels: int, out_channels: int) -> None:
-        super().__init__(in_channels, out_channels, kernel_size=3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        shifts = [(i, 1 - i, j, 1 - j) for i in (0, 1) for j in (0, 1)]
-        kernel = torch.stack([F.pad(self.weight, shift) for shift in shifts]).sum(dim=0)
-        kernel = rearrange(kernel.flip(-1, -2), "o i h w -> i o h w")
-        return F.conv_transpose2d(x, kernel, self.bias, stride=2, padding=1)
-
-
-class SpectralNorm(nn.Module):
-    """W -> W / σ(W), with the largest singular value from a power iteration (arXiv 1802.05957).
-
-    A parametrisation for `torch.nn.utils.parametrize.register_parametrization`. It computes the
-    same as that of torch's `spectral_norm`, whose `out=` arguments do not run under vmap. W is
-    reshaped to a matrix with its rows along `dim`. The singular vectors `_u` and `_v` are buffers;
-    every forward pass in training mode improves them by `n_power_iterations`.
-
-    Raises ValueError for a weight with fewer than two axes.
-    """
-
-    _u: Tensor
-    _v: Tensor
-
-    def __init__(
-        self, weight: Tensor, n_power_iterations: int = 1, dim: int = 0, eps: float = 1e-12
-    ) -> None:
-        super().__init__()
-        if weight.ndim < 2:
-            raise ValueError(f"a weight of 2 or more axes is needed, got {list(weight.shape)}")
-        self.n_power_iterations = n_power_iterations
-        self.dim = dim
-        self.eps = eps
-        matrix = self._matrix(weight)
-        u, v = (
-            torch.randn(size, dtype=weight.dtype, device=weight.device) for size in matrix.shape
-        )
-        u, v = self._power_iteration(matrix, u, v, steps=15)
-        self.register_buffer("_u", u)
-        self.register_buffer("_v", v)
-
-    def forward(self, weight: Tensor) -> Tensor:
-        matrix = self._matrix(weight)
-        # The next forward pass writes into the buffers, and the backward pass of this one still
-        # needs the old values; use clones.
-        u, v = self._u.clone(), self._v.clone()
-        if self.training:
-            u, v = self._power_iteration(matrix, u, v, self.n_power_iterations)
-            self._u.copy_(u)
-            self._v.copy_(v)
-        return weight / torch.dot(u, matrix @ v)
-
-    def right_inverse(self, weight: Tensor) -> Tensor:
-        """An assigned weight becomes the original weight, which the forward pass normalises."""
-        return weight
-
-    def _matrix(self, weight: Tensor) -> Tensor:
-        return rearrange(weight.movedim(self.dim, 0), "out ... -> out (...)")
-
-    def _power_iteration(
-        self, matrix: Tensor, u: Tensor, v: Tensor, steps: int
-    ) -> tuple[Tensor, Tensor]:
-        # The gradient takes u and v as constants.
-        matrix, u, v = matrix.detach(), u.detach(), v.detach()
-        for _ in range(steps):
-            u = F.normalize(matrix @ v, dim=0, eps=self.eps)
-            v = F.normalize(matrix.mT @ u, dim=0, eps=self.eps)
-        return u, v
+def output_layer(output: str) -> list[nn.Module]:
+    """What a generator ends in: `tanh`, for samples in [-1, 1], or nothing for `linear`."""
+    if output not in ("tanh", "linear"):
+        raise ValueError(f"unknown output {output!r}: choose tanh or linear")
+    return [nn.Tanh()] if output == "tanh" else []
 
 
 def unflatten(sample_shape: Sequence[int]) -> Rearrange:

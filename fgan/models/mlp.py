@@ -7,15 +7,8 @@ from typing import Literal
 
 from torch import nn
 
-from fgan.models.layers import (
-    Critic,
-    Generator,
-    check_norm,
-    constrain,
-    join_flat,
-    normalization,
-    unflatten,
-)
+from fgan.models.layers import Critic, Generator, join_flat, output_layer, unflatten
+from fgan.models.norms import check_norm, constrain, normalization
 from fgan.models.sizes import check_classes, check_sizes
 from fgan.scalars import check_count
 
@@ -34,17 +27,15 @@ def mlp_generator(
     The defaults give the network of the tutorials, 100-128-256-512-1024-784 for `(1, 28, 28)`. The
     first hidden layer has no norm, as there.
 
-    Raises ValueError for an unknown `norm` or `output`, for sizes below 1, and for instance norm
-    (see `layers.normalization`).
+    Raises ValueError for an unknown `norm` or `output`, and for instance norm (see
+    `norms.normalization`).
     """
     check_norm(norm)
     sample_shape, hidden = check_sizes("sample_shape", sample_shape), check_sizes("hidden", hidden)
     latent_dim, num_classes = check_count("latent_dim", latent_dim), check_classes(num_classes)
     if output is None:
         output = "tanh" if len(sample_shape) == 3 else "linear"
-    if output not in ("tanh", "linear"):
-        raise ValueError(f"unknown output {output!r}: choose tanh or linear")
-    last = [nn.Tanh()] if output == "tanh" else []
+    last = output_layer(output)
     sizes = [latent_dim + (num_classes or 0), *hidden]
     layers = nn.Sequential(
         *_hidden_layers(sizes, norm),
@@ -66,8 +57,7 @@ def mlp_critic(
     The defaults give the network of the tutorials, 784-512-256-1 for `(1, 28, 28)`. The first
     hidden layer has no norm but `spectral` and `weight`, which are on every layer.
 
-    Raises ValueError for an unknown `norm`, for sizes below 1, and for instance norm (see
-    `layers.normalization`).
+    Raises ValueError for an unknown `norm`, and for instance norm (see `norms.normalization`).
     """
     check_norm(norm)
     sample_shape, hidden = check_sizes("sample_shape", sample_shape), check_sizes("hidden", hidden)
@@ -85,6 +75,6 @@ def _hidden_layers(sizes: Sequence[int], norm: str) -> list[nn.Module]:
     for i, (inputs, outputs) in enumerate(pairwise(sizes)):
         layers.append(nn.Linear(inputs, outputs))
         if i > 0:
-            layers += normalization(norm, outputs, flat=True)
+            layers += normalization(norm, outputs, axes=0)
         layers.append(nn.LeakyReLU(0.2))
     return layers

@@ -1,6 +1,6 @@
 """Checks of what the example networks are built with: shapes, widths, classes."""
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Set
 
 from fgan.scalars import check_count
 from fgan.scores import describe
@@ -19,22 +19,3 @@ def check_sizes(name: str, sizes: object) -> tuple[int, ...]:
 def check_classes(num_classes: object) -> int | None:
     """`num_classes` as an integer, or None; ValueError unless it is a whole number from 1."""
     return None if num_classes is None else check_count("num_classes", num_classes)
-
-
-def check_image(image_shape: Sequence[int], sizes: str, others: str) -> tuple[int, int]:
-    """(channels, size) of a square image; ValueError for a shape that is none.
-
-    sizes, others: which sizes the network takes, and which networks take the other sizes.
-    """
-    shape = check_sizes("image_shape", image_shape)
-    if len(shape) != 3 or shape[1] != shape[2]:
-        raise ValueError(wrong_image(shape, sizes, others))
-    return shape[0], shape[1]
-
-
-def wrong_image(shape: Sequence[int], sizes: str, others: str) -> str:
-    """What is said of an image of another shape."""
-    return (
-        f"expected image_shape (channels, size, size) with {sizes}, got {tuple(shape)}: {others}, "
-        "mlp_generator and mlp_critic any shape"
-    )

@@ -27,7 +27,7 @@ QUICK_RATE = 1e-3
 """The learning rate of a run from the command line, which should show something within minutes; the
 papers' rates are for runs of 10⁵ rounds on larger networks."""
 
-_OWN_SETTINGS = ("loss", "clip", "penalty_weight", "k", "p", "sample_at")
+_OWN_SETTINGS = ("loss", "clip", "penalty_weight", "k", "p", "sample_at", "gamma")
 """Settings that only some recipes have: those whose entry in the registry names them."""
 
 
@@ -60,6 +60,7 @@ class Config:
     k: float | None = None
     p: float | None = None
     sample_at: str | None = None
+    gamma: float | None = None
     log_every: int = 10
     sample_every: int | None = None
 
@@ -190,26 +191,30 @@ class Run:
                 models.mlp_generator(shape, config.latent_dim, **conditions, **mine),
                 models.mlp_critic(shape, **conditions, **mine | {"norm": norm}),
             )
-        if len(shape) != 3:
-            raise ValueError(f"the {kind} networks make images, and a sample is {list(shape)}")
-        make, judge = {
-            "conv": (models.conv_generator, models.conv_critic),
-            "resnet": (models.resnet_generator, models.resnet_critic),
-        }[kind]
+        if (kind, len(shape)) not in _BY_AXES:
+            makes = "images" if kind == "resnet" else "signals, images and volumes"
+            raise ValueError(f"the {kind} networks make {makes}, and a sample is {list(shape)}")
+        make, judge = _BY_AXES[kind, len(shape)]
         return (
             make(shape, config.latent_dim, **conditions, **width),
             judge(shape, norm=norm, **conditions, **width),
         )
 
 
+_BY_AXES: dict[tuple[str, int], tuple[Callable[..., nn.Module], Callable[..., nn.Module]]] = {
+    ("conv", 2): (models.conv1d_generator, models.conv1d_critic),
+    ("conv", 3): (models.conv_generator, models.conv_critic),
+    ("conv", 4): (models.conv3d_generator, models.conv3d_critic),
+    ("resnet", 3): (models.resnet_generator, models.resnet_critic),
+}
+"""The convolutional networks, by name and the number of axes of a sample, channels included."""
+
+
 def _model_for(shape: tuple[int, ...]) -> str:
     """The smallest network that suits samples of this shape."""
-    if len(shape) == 3 and shape[1] == shape[2]:
-        if shape[1] in (28, 32, 64):
-            return "conv"
-        if shape[1] > 64 and shape[1] & (shape[1] - 1) == 0:
-            return "resnet"
-    return "mlp"
+    if len(shape) == 3 and shape[1] == shape[2] > 64 and shape[1] & (shape[1] - 1) == 0:
+        return "resnet"
+    return "conv" if ("conv", len(shape)) in _BY_AXES else "mlp"
 
 
 def _check_types(content: dict[str, Any], path: Path) -> None:

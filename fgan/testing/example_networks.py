@@ -52,13 +52,13 @@ class SmallGenerator(SmallNetwork):
             }
 
         super().__init__(conditional, build, seed)
-        self.shape = shape
+        self.sample_shape = shape
 
     def forward(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
         """[B, LATENT_DIM], [B] -> [B, *shape]."""
         hidden = self.layers["norm"](self.layers["first"](self.with_label(z, condition)))
         samples: Tensor = self.layers["last"](torch.tanh(hidden))
-        return samples.reshape(-1, *self.shape)
+        return samples.reshape(-1, *self.sample_shape)
 
 
 class SmallCritic(SmallNetwork):
@@ -81,6 +81,8 @@ class SmallCritic(SmallNetwork):
 
 class LabelWriter(nn.Module):
     """A generator whose samples [B, CLASSES] are its one-hot labels, whatever the latent."""
+
+    sample_shape = (CLASSES,)
 
     def __init__(self) -> None:
         super().__init__()

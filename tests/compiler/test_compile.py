@@ -45,7 +45,10 @@ def run_rounds(step, algorithm, conditional=False, sizes=(4, 4, 4)):
 
 @pytest.mark.parametrize(
     ("name", "conditional"),
-    [("gan", True), ("wgan", True), ("wgan_gp", True), ("wgan_gp", False), ("wgan_div", True)],
+    [
+        *[("gan", True), ("wgan", True), ("wgan_gp", True), ("wgan_gp", False), ("wgan_div", True)],
+        *[("hinge_gan", True), ("lsgan", False), ("dragan", True), ("r3gan", True)],
+    ],
 )
 def test_a_round_compiles_once_into_one_graph(name, conditional):
     """`torch.compile(step, fullgraph=True)` equals eager over three rounds, from one graph."""

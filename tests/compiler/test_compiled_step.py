@@ -15,7 +15,7 @@ from fgan import tree
 from fgan.objectives import CriticObjective, Draw, GeneratorObjective
 
 
-@pytest.mark.parametrize("name", ["gan", "wgan", "wgan_gp", "wgan_div"])
+@pytest.mark.parametrize("name", [name for name in RECIPES if name != "gan_minimax"])
 def test_every_recipe_equals_its_eager_step(name):
     """Two rounds in float64, with BatchNorm and an EMA, differ from eager ones by rounding."""
     algorithm = RECIPES[name](*pair(conditional=True, norm=True), n_critic=2, ema_decay=0.9)

@@ -10,6 +10,7 @@ from helpers import (
     Labelled,
     Plain,
     assert_identical,
+    critic_extra,
     make,
     make_batch,
     make_round,
@@ -38,6 +39,8 @@ from fgan.objectives import adversarial, adversarial_generator
         ("wgan_div", dict(k=-2.0), r"k is.*-2\.0"),
         ("wgan_div", dict(p=0.5), r"p is.*0\.5"),
         ("wgan", dict(clip=0.0), r"clip.*0\.0"),
+        ("dragan", dict(penalty_weight=-1.0), r"penalty_weight.*-1\.0"),
+        ("r3gan", dict(gamma=-1.0), r"gamma.*-1\.0"),
         ("wgan", dict(ema_decay=1.0), r"ema_decay.*1\.0"),
         ("wgan", dict(latent_dim=0), "latent_dim.*0"),
         ("wgan_gp", dict(update="simultaneous", n_critic=5), "one critic update.*5"),
@@ -51,7 +54,7 @@ def test_options_out_of_range_are_refused_when_built(name, options, message):
 
 
 @pytest.mark.parametrize("statistics", [True, False])
-@pytest.mark.parametrize("name", ["wgan_gp", "wgan_div"])
+@pytest.mark.parametrize("name", ["wgan_gp", "wgan_div", "dragan", "r3gan"])
 def test_batch_norm_in_a_penalised_critic_is_refused_by_name(name, statistics):
     """The layer, the reason and every alternative are in the message, also without statistics."""
     critic = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3, track_running_stats=statistics))
@@ -62,7 +65,7 @@ def test_batch_norm_in_a_penalised_critic_is_refused_by_name(name, statistics):
         assert alternative in str(error.value)
 
 
-@pytest.mark.parametrize("name", ["gan", "gan_minimax", "wgan"])
+@pytest.mark.parametrize("name", ["gan", "gan_minimax", "wgan", "hinge_gan", "lsgan"])
 def test_batch_norm_in_a_critic_without_penalty_is_accepted(name):
     """DCGAN's and WGAN's own critics have BatchNorm, and may."""
     algorithm = RECIPES[name](*pair(critic_norm="batch"), n_critic=2)
@@ -84,7 +87,7 @@ def test_latent_dim_must_come_from_somewhere(recipe):
     bare = make(nn.Linear, 4, 2)
     with pytest.raises(ValueError, match=r"Linear has no attribute latent_dim.*latent_dim="):
         recipe(bare, make(Critic))
-    algorithm = recipe(bare, make(Critic), latent_dim=4)
+    algorithm = recipe(bare, make(Critic), latent_dim=4, sample_shape=(2,))
     assert algorithm.latent_dim == 4
     assert algorithm.noise(0, 0, 5).generator_latent.shape == (5, 4)
 
@@ -207,7 +210,7 @@ def test_more_than_one_score_a_sample_is_refused(recipe, width):
     with pytest.raises(ValueError, match=message(4)):
         algorithm.score(state, batch.real[0])
     with pytest.raises(ValueError, match=message(4)):
-        algorithm.generator_update(state, noise.generator_latent)
+        algorithm.generator_update(state, noise.generator_latent, real=batch.real[0])
 
 
 def test_flat_and_column_scores_are_one(recipe):
@@ -282,8 +285,10 @@ def test_a_critic_update_needs_latents_or_fakes(recipe):
     state, (batch, noise) = algorithm.init(), make_round(algorithm)
     given = state, batch.real[0], None
     fake = algorithm.fakes(state, noise.critic_latent[0])
-    made = algorithm.critic_update(*given, None, noise.mix[0], fake)
-    assert_identical(made, algorithm.critic_update(*given, noise.critic_latent[0], noise.mix[0]))
+    rest = noise.mix[0], fake, critic_extra(noise)
+    made = algorithm.critic_update(*given, None, *rest)
+    drawn = noise.critic_latent[0], noise.mix[0], None, critic_extra(noise)
+    assert_identical(made, algorithm.critic_update(*given, *drawn))
     with pytest.raises(ValueError, match="latents, or else the fakes"):
         algorithm.critic_update(*given, None, noise.mix[0])
 

@@ -390,8 +390,10 @@ def test_declared_tensors_have_to_be_given():
 )
 def test_objectives_that_cannot_be_are_refused(objective, options, message):
     """When the algorithm is built."""
+    generator, critic = pair()
+    del generator.sample_shape
     with pytest.raises(ValueError, match=message):
-        make_algorithm(*pair(), objective, GENERATOR, **RATE | options)
+        make_algorithm(generator, critic, objective, GENERATOR, **RATE | options)
 
 
 # --- batches of two sizes ------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from helpers import (
     Generator,
     assert_close,
     assert_identical,
+    critic_extra,
     make,
     make_batch,
     make_round,
@@ -59,9 +60,10 @@ def test_the_parts_of_a_round_are_pure(recipe, conditional):
     label = batch.condition[0] if conditional else None
     with unchanged(state, batch, noise):
         arguments = state, batch.real[0], label, noise.critic_latent[0], noise.mix[0]
-        assert_identical(*(algorithm.critic_update(*arguments) for _ in range(2)))
-        arguments = state, noise.generator_latent, label
-        assert_identical(*(algorithm.generator_update(*arguments) for _ in range(2)))
+        extra = critic_extra(noise)
+        assert_identical(*(algorithm.critic_update(*arguments, extra=extra) for _ in range(2)))
+        arguments, real = (state, noise.generator_latent, label), batch.real[0]
+        assert_identical(*(algorithm.generator_update(*arguments, real) for _ in range(2)))
         assert_identical(*(algorithm.generate(*arguments) for _ in range(2)))
         assert_identical(*(algorithm.score(state, batch.real[0], label) for _ in range(2)))
         assert_identical(*(algorithm.init(1) for _ in range(2)))
@@ -112,7 +114,7 @@ def test_figures_are_those_of_the_last_critic_update(name):
     batch, noise = make_round(algorithm)
     _, info = algorithm.step(state, batch, noise)
     state, _ = algorithm.critic_update(
-        state, batch.real[0], None, noise.critic_latent[0], noise.mix[0]
+        state, batch.real[0], None, noise.critic_latent[0], noise.mix[0], extra=critic_extra(noise)
     )
     generator, critic = pair(norm=True)
     fake = functional_call(generator, state.generator.params, noise.critic_latent[1])
@@ -120,19 +122,25 @@ def test_figures_are_those_of_the_last_critic_update(name):
     fake_scores = functional_call(critic, state.critic.params, fake)
     assert_close(info.real_score, real_scores.mean().detach())
     assert_close(info.fake_score, fake_scores.mean().detach())
-    if name in WASSERSTEIN:
-        assert_close(info.distance, info.real_score - info.fake_score)
-        weight = 10.0 if name == "wgan_gp" else 1.0
-        assert_close(info.critic_loss, weight * info.penalty - info.distance)
-        assert (info.penalty.item() == 0) == (name == "wgan")
-    else:
-        bce = torch.nn.functional.binary_cross_entropy_with_logits
-        both = bce(real_scores, torch.ones_like(real_scores)) + bce(
-            fake_scores, torch.zeros_like(fake_scores)
-        )
-        assert_close(info.critic_loss, both.detach())
-        assert_close(info.distance, math.log(2) - both.detach() / 2)
-        assert info.penalty.item() == 0
+    bce = torch.nn.functional.binary_cross_entropy_with_logits
+    loss = {
+        "hinge_gan": lambda real, fake: ((1 - real).clamp(0) + (1 + fake).clamp(0), 1, 2),
+        "lsgan": lambda real, fake: ((real - 1) ** 2 / 2 + fake**2 / 2, 1, 0.25),
+        "r3gan": lambda real, fake: (bce(real - fake, torch.ones_like(real)), math.log(2), 1),
+        **dict.fromkeys(WASSERSTEIN, lambda real, fake: (fake - real, 0, 1)),
+    }.get(
+        name,
+        lambda real, fake: (
+            bce(real, torch.ones_like(real)) + bce(fake, torch.zeros_like(fake)),
+            math.log(2),
+            2,
+        ),
+    )
+    value, at_best, scale = loss(real_scores.detach(), fake_scores.detach())
+    assert_close(info.distance, at_best - value.mean() / scale)
+    weight = 10.0 if name in ("wgan_gp", "dragan") else 1.0
+    assert_close(info.critic_loss, weight * info.penalty + value.mean())
+    assert (info.penalty.item() > 0) == (name in ("wgan_gp", "wgan_div", "dragan", "r3gan"))
 
 
 def test_clipping_bounds_every_parameter_and_writes_to_none():
@@ -153,14 +161,16 @@ def test_noise_is_a_function_of_seed_and_round(recipe):
     noise = algorithm.noise(3, 4, 50)
     *parts, extra = noise
     assert [part.shape for part in parts] == [(2, 50, LATENT), (50, LATENT), (2, 50)]
-    assert extra == {}
+    drawn = {"critic": {"perturbation": (2, 50, 2)}} if recipe is fgan.dragan else {}
+    assert tree.map(lambda part: tuple(part.shape), extra) == drawn
     assert {part.dtype for part in parts} == {torch.float32}
     wide = algorithm.noise(3, 4, 5, dtype=torch.float64)
     assert {part.dtype for part in tree.leaves(wide)} == {torch.float64}
     torch.rand(1)
     assert_identical(algorithm.noise(3, 4, 50), noise)
     for seed, index in [(3, 5), (4, 4), (4, 3), (2, 5), (-3, 4)]:
-        for part, other in zip(parts, algorithm.noise(seed, index, 50)[:3], strict=True):
+        others = tree.leaves(algorithm.noise(seed, index, 50))
+        for part, other in zip([*parts, *tree.leaves(extra)], others, strict=True):
             assert not torch.isclose(part, other).any()
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from helpers import CLASSES, LATENT, RECIPES, assert_close, make_batch, make_round, pair
-from twin import FIGURES, POINTS, Twin, buffers_of, div, gp
+from twin import FIGURES, POINTS, Twin, buffers_of, div, gp, r1_and_r2
 
 import fgan
 from fgan.penalties import SAMPLE_AT
@@ -30,8 +30,20 @@ CASES = {
         dict(k=10.0, p=6.0, sample_at="interpolate"),
         div(10, 6, "interpolate"),
     ),
+    "hinge_gan": ("hinge_gan", {}, dict(loss="hinge")),
+    "lsgan": ("lsgan", {}, dict(loss="least_squares")),
+    "dragan": ("dragan", {}, gp(at="around_real", loss="non_saturating")),
+    "dragan weight": (
+        "dragan",
+        dict(penalty_weight=2.0),
+        gp(at="around_real", loss="non_saturating", weight=2.0),
+    ),
+    "r3gan": ("r3gan", {}, r1_and_r2()),
+    "r3gan gamma": ("r3gan", dict(gamma=0.3), r1_and_r2(0.3)),
 } | {f"wgan_div {at}": ("wgan_div", dict(sample_at=at, p=2.0), div(p=2.0, at=at)) for at in POINTS}
 
+EVERY = ["gan", "wgan", "wgan_gp", "wgan_div", "hinge_gan", "lsgan", "dragan", "r3gan"]
+"""Each recipe once, with the paper's defaults."""
 
 OPTIMIZERS = {
     "sgd": (fgan.sgd(0.05), lambda p: torch.optim.SGD(p, lr=0.05)),
@@ -51,6 +63,9 @@ def compare(
 ):
     """Run fgan and the twin side by side and compare after every round."""
     recipe, options, spec = CASES[name]
+    if recipe == "r3gan" and optimizer is None:
+        # A shift of all scores cancels in D(x) - D(G(z)), so the critic's last bias has gradient 0.
+        optimizer = OPTIMIZERS["momentum"]
     ours, theirs = optimizer or (fgan.adam(**ADAM), lambda p: torch.optim.Adam(p, **ADAM))
     algorithm = RECIPES[recipe](
         *players, n_critic=n_critic, update=update, ema_decay=ema_decay,
@@ -77,20 +92,22 @@ def test_recipe_equals_its_twin(name, conditional):
     compare(name, pair(conditional=conditional, norm=True), conditional, n_critic=3)
 
 
-@pytest.mark.parametrize("name", ["wgan_gp", "wgan_div", "wgan_div interpolate_mixed"])
+@pytest.mark.parametrize(
+    "name", ["wgan_gp", "wgan_div", "wgan_div interpolate_mixed", "dragan", "r3gan"]
+)
 def test_recipe_equals_its_twin_on_images(name, conditional):
     """Convolutions, GroupNorm and images that are not square change nothing."""
     compare(name, pair((2, 5, 9), conditional, norm=True), conditional, n_critic=2)
 
 
 @pytest.mark.parametrize("critic_norm", ["spectral", "weight", "layer"])
-@pytest.mark.parametrize("name", ["gan", "wgan", "wgan_gp", "wgan_div"])
+@pytest.mark.parametrize("name", EVERY)
 def test_recipe_equals_its_twin_under_normalised_critics(name, critic_norm):
     """With spectral norm, whose buffers move at every pass, each update still has one critic."""
     compare(name, pair(norm=True, critic_norm=critic_norm), False, n_critic=2)
 
 
-@pytest.mark.parametrize("name", ["gan", "gan minimax", "wgan"])
+@pytest.mark.parametrize("name", ["gan", "gan minimax", "wgan", "hinge_gan", "lsgan"])
 def test_recipe_equals_its_twin_with_batch_norm_in_the_critic(name, conditional):
     """Without a penalty a critic may have BatchNorm; the real pass's statistics are kept."""
     # Such a critic does not see a shift of all fakes, so the generator's last bias has gradient 0,
@@ -99,7 +116,7 @@ def test_recipe_equals_its_twin_with_batch_norm_in_the_critic(name, conditional)
     compare(name, players, conditional, 2, OPTIMIZERS["momentum"])
 
 
-@pytest.mark.parametrize("name", ["gan", "wgan"])
+@pytest.mark.parametrize("name", ["gan", "wgan", "hinge_gan", "lsgan"])
 def test_recipe_equals_its_twin_where_the_batches_share_a_pass(name, conditional):
     """Real and fake go together through a critic that is known to treat every sample alone."""
     generator, _ = pair(conditional=conditional, norm=True)
@@ -124,7 +141,7 @@ def test_recipe_equals_its_twin_where_the_critic_compares_samples(name):
     compare(name, (generator, critic), False, 2, OPTIMIZERS["momentum"])
 
 
-@pytest.mark.parametrize("name", ["gan", "wgan", "wgan_gp", "wgan_div"])
+@pytest.mark.parametrize("name", EVERY)
 def test_simultaneous_update_equals_its_twin(name, conditional):
     """Both players move from the gradients at one state."""
     players = pair(conditional=conditional, norm=True)
@@ -153,6 +170,14 @@ DEFAULTS = {
     "wgan": (5, lambda p: torch.optim.RMSprop(p, 5e-5), dict(loss="wasserstein", clip=0.01)),
     "wgan_gp": (5, lambda p: torch.optim.Adam(p, 1e-4, (0.0, 0.9)), gp()),
     "wgan_div": (5, lambda p: torch.optim.Adam(p, 2e-4, (0.5, 0.999)), div()),
+    "hinge_gan": (5, lambda p: torch.optim.Adam(p, 2e-4, (0.0, 0.9)), dict(loss="hinge")),
+    "lsgan": (1, lambda p: torch.optim.Adam(p, 2e-4, (0.5, 0.999)), dict(loss="least_squares")),
+    "dragan": (
+        1,
+        lambda p: torch.optim.Adam(p, 2e-4, (0.5, 0.999)),
+        gp(at="around_real", loss="non_saturating"),
+    ),
+    "r3gan": (1, lambda p: torch.optim.Adam(p, 2e-4, (0.0, 0.99)), r1_and_r2()),
 }
 
 

@@ -12,7 +12,8 @@ from fgan.models import (
     resnet_critic,
     resnet_generator,
 )
-from fgan.models.layers import NORMS, Critic, Generator
+from fgan.models.layers import Critic, Generator
+from fgan.models.norms import NORMS
 
 BATCH, CLASSES = 4, 5
 

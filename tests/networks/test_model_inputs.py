@@ -28,8 +28,8 @@ from fgan.models import (
     resnet_critic,
     resnet_generator,
 )
-from fgan.models.conv import LabelConv2d
-from fgan.models.layers import Generator, UpsampleConv2d, join
+from fgan.models.blocks import LabelConv2d, UpsampleConv2d
+from fgan.models.layers import Generator, join
 
 
 @pytest.fixture(autouse=True)
@@ -68,22 +68,6 @@ def test_unknown_output() -> None:
     """An unknown output of the MLP generator is refused with the choices."""
     with pytest.raises(ValueError, match="tanh or linear"):
         mlp_generator((2,), output="sigmoid")
-
-
-@pytest.mark.parametrize("make", [conv_generator, conv_critic])
-@pytest.mark.parametrize("shape", [(1, 27, 27), (1, 28, 32), (28, 28), (1, 128, 128)])
-def test_conv_refuses_other_sizes(make: Callable[..., nn.Module], shape: tuple[int, ...]) -> None:
-    """The error of the convolutional pair names the networks for other sizes."""
-    with pytest.raises(ValueError, match=r"28, 32 or 64.*resnet_generator.*mlp_generator"):
-        make(shape)
-
-
-@pytest.mark.parametrize("make", [resnet_generator, resnet_critic])
-@pytest.mark.parametrize("shape", [(1, 28, 28), (1, 16, 16), (1, 32, 64), (32,)])
-def test_resnet_refuses_other_sizes(make: Callable[..., nn.Module], shape: tuple[int, ...]) -> None:
-    """The error of the residual pair names the networks for other sizes."""
-    with pytest.raises(ValueError, match=r"power of two from 32.*conv_generator.*mlp_generator"):
-        make(shape)
 
 
 @pytest.mark.parametrize("kind", SHAPES)

@@ -13,6 +13,8 @@ import torch
 from PIL import Image
 
 from fgan.cli import main
+from fgan.recipes import RECIPES
+from fgan.run.configuration import Config, Run
 
 TINY = [
     *("--model", "mlp", "--width", "16", "--latent-dim", "4"),
@@ -70,7 +72,21 @@ def test_the_grid_has_a_column_per_class(trained):
     assert height > 8 * (2 * 28 + 4)  # and the headings above
 
 
-@pytest.mark.parametrize("recipe", ["gan", "wgan", "wgan-gp", "wgan-div"])
+@pytest.mark.parametrize(
+    "shape", [(5,), (2, 128), (1, 12, 20), (3, 27, 27), (1, 128, 128), (1, 8, 8, 8)]
+)
+def test_networks_suit_the_samples_shape(shape):
+    """Samples of any number of axes and any size get networks of a few million parameters."""
+    config = Config(latent_dim=4, width=4, conditional=False)
+    algorithm = Run(config, shape, ()).build()
+    state = algorithm.init(0)
+    fakes = algorithm.generate(state, torch.zeros(2, 4))
+    assert fakes.shape == (2, *shape)
+    assert algorithm.score(state, fakes).shape == (2,)
+    assert sum(p.numel() for p in state.generator.params.values()) < 1e6
+
+
+@pytest.mark.parametrize("recipe", list(RECIPES))
 @pytest.mark.parametrize("more", [(), ("--unconditional",)])
 def test_every_recipe_trains_and_samples(recipe, more, tmp_path, capsys):
     """Each recipe runs, conditional and not, on points too, and draws a picture afterwards."""
@@ -177,7 +193,7 @@ def test_ctrl_c_saves_and_ends_cleanly(tmp_path):
         (["train", "--critic-norm", "batch"], "LayerNorm"),
         (["train", "--critic-norm", "nothing"], "nothing"),
         (["train", "--model", "tree"], "unknown model 'tree'"),
-        (["train", "--model", "conv", "--data", "rings"], "conv networks make images"),
+        (["train", "--model", "conv", "--data", "rings"], "conv networks make signals"),
         (["train", "--lr", "-1"], "learning rate is at least 0"),
         (["train", "--update", "never"], "'alternating' or 'simultaneous'"),
         (["train", "--sample-at", "home"], "sample_at is one of"),

@@ -1,0 +1,81 @@
+"""Objectives of both players under a differentiable augmentation (`fgan.augment`).
+
+Both players have to be under the same one: a generator whose critic alone sees augmented samples
+learns to make augmented samples (Zhao et al. 2020, arXiv 2006.10738, section 3). The setting
+`augmentation` of `fgan.make_algorithm` and of every recipe does it.
+
+    augmentation = augment.chain(augment.colour(), augment.translation(), augment.cutout())
+    algorithm = fgan.wgan_gp(generator, critic, augmentation=augmentation)
+
+The strength is a constant. An adaptive one (ADA, Karras et al. 2020, arXiv 2006.06676) would need a
+figure of the critic in the state, and is not here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from fgan.augment import Augmentation
+from fgan.objectives import Critic, CriticObjective, Draw, GeneratorObjective
+
+Objective = TypeVar("Objective", CriticObjective, GeneratorObjective)
+
+NAME = "augmentation"
+"""Of the random numbers in `data.extra`."""
+
+
+def augmented(objective: Objective, augmentation: Augmentation) -> Objective:
+    """The objective with D(T(x)) wherever it has D(x), T being random and the same at sample i.
+
+    T is drawn anew for each sample of each update, and x_i and G(z_i) are under the same one. A
+    penalty differentiates through T: it takes ∇ D(T(x)) by x, at points x that are not augmented.
+
+    Raises ValueError for an objective that is under an augmentation already, and at the first round
+    where a penalty calls the critic on one sample at a time: use `batched_input_gradients`.
+    """
+    if not isinstance(augmentation, Augmentation):
+        raise ValueError(
+            f"an augmentation is a fgan.augment.Augmentation, and {augmentation!r} was given"
+        )
+    if NAME in objective.draws:
+        raise ValueError(
+            f"this objective has a random tensor {NAME!r} already: several augmentations are one, "
+            "fgan.augment.chain(...)"
+        )
+
+    def function(critic: Critic, *inputs: Any) -> Any:
+        uniform = inputs[-1].extra[NAME]  # data comes last
+
+        def of_augmented(x: Tensor, *conditions: Tensor) -> Any:
+            return critic(_applied(augmentation, x, uniform), *conditions)
+
+        return objective.function(of_augmented, *inputs)
+
+    draws = objective.draws | {NAME: Draw("uniform", (augmentation.numbers,))}
+    # Without calls it is not known what the objective does.
+    calls: tuple[Callable[..., Any], ...] = objective.calls
+    if calls:
+        calls = (*calls, objective.function, augmentation.function)
+    return objective._replace(function=function, draws=draws, calls=calls)
+
+
+def _applied(augmentation: Augmentation, x: Tensor, uniform: Tensor) -> Tensor:
+    """T(x), for one batch or for several of them, one behind another."""
+    times, rest = divmod(x.shape[0], uniform.shape[0])
+    if rest or not times:
+        raise ValueError(
+            f"the augmentation has random numbers for {uniform.shape[0]} samples, and the critic "
+            f"was called on {x.shape[0]}: a penalty that takes one sample at a time needs "
+            "gradients=fgan.penalties.batched_input_gradients"
+        )
+    made = augmentation.function(x, torch.cat([uniform] * times) if times > 1 else uniform)
+    if made.shape != x.shape:
+        raise ValueError(
+            f"an augmentation keeps the samples' shape {list(x.shape)}, and this one gave "
+            f"{list(made.shape)}"
+        )
+    return made
