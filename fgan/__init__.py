@@ -9,6 +9,7 @@ from fgan import data, losses, measures, models, objectives, optim, penalties, t
 from fgan.accumulation import accumulate
 from fgan.algorithm import make_algorithm
 from fgan.compiler.compile import compile
+from fgan.distributed import data_parallel
 from fgan.networks import Network, make_functional
 from fgan.nonfinite import skip_nonfinite
 from fgan.optim import adam, adamw, rmsprop, sgd
@@ -32,6 +33,7 @@ __all__ = [
     "adamw",
     "compile",
     "data",
+    "data_parallel",
     "gan",
     "losses",
     "make_algorithm",
