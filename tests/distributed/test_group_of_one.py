@@ -117,7 +117,7 @@ class TwoPrecisions(nn.Module):
     def forward(self, z):
         x = self.layer(z)
         self.passes.add_(1)
-        self.mean.copy_(self.mean + x.detach().mean() / 7)
+        self.mean.copy_(self.mean + x.detach().double().mean() / 7)
         return x
 
 
