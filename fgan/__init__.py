@@ -24,6 +24,7 @@ from fgan import (
 from fgan.accumulation import accumulate
 from fgan.algorithm import make_algorithm
 from fgan.compiler.compile import compile
+from fgan.distributed import data_parallel
 from fgan.networks import Network, make_functional
 from fgan.nonfinite import skip_nonfinite
 from fgan.optim import adam, adamw, rmsprop, sgd
@@ -48,6 +49,7 @@ __all__ = [
     "augment",
     "compile",
     "data",
+    "data_parallel",
     "dragan",
     "evaluation",
     "gan",

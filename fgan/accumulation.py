@@ -18,6 +18,7 @@ from fgan.algorithm import of_parts
 from fgan.compiler.compile import CompiledStep
 from fgan.recipes import check_algorithm
 from fgan.scalars import check_count
+from fgan.shares import check_divisible
 from fgan.types import Algorithm, Batch, Data, GANState, Gradient, Noise
 
 
@@ -26,12 +27,11 @@ def accumulate(algorithm: Algorithm, parts: int) -> Algorithm:
 
     Equal to the algorithm on the whole batch, up to the rounding of reordered sums, where the loss
     is a mean over samples and no layer mixes the samples of a batch. BatchNorm normalises each part
-    by itself, and its running statistics are the parts' average; penalties between pairs of samples
-    (`interpolate_within`, `interpolate_mixed`) pair within a part, and the standard deviation in
-    `dragan`'s penalty is that of the part.
+    by itself, and its running statistics are the parts' average.
 
-    Raises ValueError for parts below 1, for a population and for a compiled algorithm: both are to
-    be made of the accumulated one. The step raises ValueError for a batch without equal parts.
+    Raises ValueError for parts below 1, for a population, for a compiled and for a data-parallel
+    algorithm: all three are to be made of the accumulated one; and for a penalty whose
+    points depend on the whole batch. The step raises ValueError for a batch without equal parts.
     """
     parts = check_count("parts", parts)
     check_algorithm(algorithm)
@@ -45,6 +45,12 @@ def accumulate(algorithm: Algorithm, parts: int) -> Algorithm:
             "accumulate would replace the compiled step: compile the accumulated algorithm, "
             "fgan.compile(fgan.accumulate(algorithm, parts))"
         )
+    if algorithm.share is not None:
+        raise ValueError(
+            "accumulate would send every part's gradient: make the accumulated algorithm "
+            "data-parallel, fgan.data_parallel(fgan.accumulate(algorithm, parts))"
+        )
+    check_divisible(algorithm.parts.whole_batch, "accumulate")
     whole = algorithm.parts
 
     def check(state: GANState, batch: Batch, noise: Noise) -> None:

@@ -49,6 +49,7 @@ from fgan.optim import Optimizer
 from fgan.scalars import Scalar, check_count
 from fgan.scores import as_scores, check_callable, check_tensor, describe
 from fgan.seeds import mix_seed
+from fgan.shares import Share, part_of
 from fgan.types import (
     EMA,
     Algorithm,
@@ -110,11 +111,18 @@ def noise(
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
     generator_batch_size: int | None = None,
+    share: Share | None = None,
 ) -> Noise:
     """All randomness of round `round_index`: a pure function of these arguments.
 
     On the generator's device and in its dtype unless told otherwise. Raises ValueError for batch
     sizes below 1, and for a dtype that is not floating point.
+
+    share: (rank, size); the result is then this rank's part of the whole batch's noise. Batch sizes
+        stay those of the whole batch, which is drawn and taken apart: the parts of all ranks, one
+        after another, are its bits. Raises ValueError where there are no equal parts, and for a
+        generator's batch that is no multiple of the critic's: each of its latents meets a sample of
+        the critic's updates, and has to be where that sample is.
     """
     batch_size = check_count("batch_size", batch_size)
     rows = batch_size
@@ -147,7 +155,32 @@ def noise(
         } | {name: torch.zeros(updates, 0, device=device) for name in due}
     if shape.generator_draws:
         extra["generator"] = {n: drawn(draw, rows) for n, draw in shape.generator_draws.items()}
-    return Noise(*latents, extra)
+    whole = Noise(*latents, extra)
+    return whole if share is None else _part_of_noise(whole, share, batch_size)
+
+
+def _part_of_noise(whole: Noise, share: Share, batch_size: int) -> Noise:
+    """A rank's part of a batch's noise, in memory of its own."""
+    part, rows = part_of(share, "batch_size", batch_size), whole.generator_latent.shape[0]
+    if rows % batch_size:
+        raise ValueError(
+            f"generator_batch_size is {rows} and batch_size {batch_size}: with a share it is a "
+            "multiple of batch_size"
+        )
+
+    def of_critic(x: Tensor) -> Tensor:  # a lazy penalty's mark has no entries
+        return x[:, part].clone() if x.numel() else x
+
+    def of_generator(x: Tensor) -> Tensor:  # as many times the batch as there are
+        return x.unflatten(0, (-1, batch_size))[:, part].flatten(0, 1).clone()
+
+    own = {"critic": of_critic, "generator": of_generator}
+    return Noise(
+        of_critic(whole.critic_latent),
+        of_generator(whole.generator_latent),
+        of_critic(whole.mix),
+        {player: tree.map(own[player], drawn) for player, drawn in whole.extra.items()},
+    )
 
 
 def _source(device: torch.device | str, seed: int) -> tuple[torch.device, torch.Generator]:
@@ -367,6 +400,7 @@ def _parts(game: Game, shape: NoiseShape, simultaneous: bool) -> Parts:
         simultaneous=simultaneous,
         uses_real=uses_real,
         extra=(bool(shape.critic_draws or shape.lazy), bool(shape.generator_draws)),
+        whole_batch=game.critic_objective.whole_batch,
     )
 
 

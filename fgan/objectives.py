@@ -21,7 +21,7 @@ from torch import Tensor
 
 from fgan import tree
 from fgan.losses import Loss
-from fgan.penalties import SAMPLE_AT, Points, takes_conditions
+from fgan.penalties import PAIRING, SAMPLE_AT, Points, takes_conditions
 from fgan.scalars import Scalar, check_count, check_flag, check_scalar, scalar_at
 from fgan.scores import as_scores, check_callable, describe
 from fgan.types import Data, GANInfo, Params
@@ -47,6 +47,10 @@ class CriticObjective(NamedTuple):
     check for random numbers."""
     heads: tuple[str, ...] = ()
     """The names of the critic's outputs behind the scores; a critic with heads returns a tuple."""
+    whole_batch: tuple[str, ...] = ()
+    """The penalties whose points depend on the whole batch, such as pairs of its samples. An
+    objective that wraps another one has to pass this on, since such a batch is not to be taken in
+    parts."""
 
 
 class GeneratorObjective(NamedTuple):
@@ -153,7 +157,11 @@ def adversarial(
     for term in penalties:
         calls += [term.function, *([term.at] if callable(term.at) else [])]
     return CriticObjective(
-        objective, lazy=lazy, calls=tuple(calls), heads=tuple(h.name for h in heads)
+        objective,
+        lazy=lazy,
+        calls=tuple(calls),
+        heads=tuple(h.name for h in heads),
+        whole_batch=tuple(term.name for term in penalties if term.at in PAIRING),
     )
 
 

@@ -332,3 +332,6 @@ SAMPLE_AT: dict[str, Place] = {
 
 Functions `(real [B, ...], fake [B, ...], mix [B], conditions) -> Points`, which raise ValueError
 for other shapes. None of them ever mixes two conditions in one interpolate."""
+
+PAIRING = ("interpolate_within", "interpolate_mixed")
+"""Those of them that pair the samples of a batch."""

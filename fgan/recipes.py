@@ -218,7 +218,9 @@ def dragan(
         distance=_jensen_shannon,
         one_pass=is_per_sample(critic),
     )
-    objective = objective._replace(draws={"perturbation": Draw("uniform", shape=None)})
+    objective = objective._replace(
+        draws={"perturbation": Draw("uniform", shape=None)}, whole_batch=("gradient_penalty",)
+    )
     of_generator = adversarial_generator(losses.non_saturating_generator_loss)
     filled = _filled("dragan", settings)
     return make_algorithm(generator, critic, objective, of_generator, **filled)

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from fgan.shares import Share
+
 Params = dict[str, Tensor]
 """Tensors by their names in a module: parameters, or buffers."""
 CriticUpdates = int | Callable[[int], int]
@@ -158,8 +160,10 @@ class NoiseFunction(Protocol):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
         generator_batch_size: int | None = None,
+        share: Share | None = None,
     ) -> Noise:
-        """On the generator's device and in its dtype unless told otherwise."""
+        """On the generator's device and in its dtype unless told otherwise. With `share=(rank,
+        size)` it is one of `size` equal parts of the batch's noise."""
 
 
 class GenerateFunction(Protocol):
@@ -246,6 +250,8 @@ class Parts(NamedTuple):
     """Whether the generator's objective uses real samples."""
     extra: tuple[bool, bool]
     """Whether the critic's objective and the generator's have declared random tensors."""
+    whole_batch: tuple[str, ...] = ()
+    """The critic's penalties whose points depend on the whole batch."""
 
 
 class Algorithm(NamedTuple):
@@ -264,6 +270,9 @@ class Algorithm(NamedTuple):
     latent_dim: int
     members: tuple[int | None, ...] = ()
     """Of a population (`fgan.population`), axis by axis; None where any number is accepted."""
+    share: Share | None = None
+    """Of a data-parallel algorithm (`fgan.data_parallel`): the (rank, size) of this process, whose
+    part of the data it takes."""
 
     @property
     def fakes(self) -> GenerateFunction:

@@ -507,6 +507,65 @@ BREAKS = {
         "configuration._check_types", "if type(value) not in kinds",
         "if not isinstance(value, kinds)", "hostile",
     ),
+    # several processes
+    "gradients of the processes added up": Break(
+        "distributed.mean", "total(flat, group) / group.size", "total(flat, group)",
+        "data_parallel",
+    ),
+    "each process goes on with its own figures": Break(
+        "distributed.mean", "params, changes, info = tree.unflatten(leaves, structure)",
+        "params, changes, _ = tree.unflatten(leaves, structure); info = gradient.info",
+        "data_parallel",
+    ),
+    "zeros of a frozen value lose their sign": Break(
+        "_changed", "torch.where(change == 0, old, old + change)", "old + change",
+        "data_parallel",
+    ),
+    "infinite buffers subtracted": Break(
+        "_change", "torch.where(new == old, 0, new - old)", "new - old", "data_parallel",
+    ),
+    "sum in the narrowest dtype": Break(
+        "distributed.mean", "dtype = torch.promote_types(dtype, leaves[i].dtype)", "pass",
+        "group_of_one",
+    ),
+    "figures that hold all gradients": Break(
+        "distributed.mean", "tree.map(torch.clone, info)", "info", "group_of_one",
+    ),
+    "every process begins with its own state": Break(
+        "distributed.data_parallel.init", "dist.broadcast(leaf, group=group, group_src=0)", "pass",
+        "data_parallel",
+    ),
+    "a sum that passes gradients on as they are": Break(
+        "_Total.backward", "_Total.apply(gradients[0], ctx.group), None", "gradients[0], None",
+        "data_parallel",
+    ),
+    "vmap without a rule for the sum": Break(
+        "collectives.group_of", "_register_vmap()", "pass", "data_parallel",
+    ),
+    "noise of a rank by every n-th sample": Break(
+        "part_of", "slice(rank * part, (rank + 1) * part)", "slice(rank, batch_size, size)",
+        "shares",
+    ),
+    "latents of a larger batch cut in one piece": Break(
+        "algorithm._part_of_noise.of_generator",
+        "x.unflatten(0, (-1, batch_size))[:, part].flatten(0, 1).clone()",
+        "x[slice(part.start * len(x) // batch_size, part.stop * len(x) // batch_size)].clone()",
+        "shares",
+    ),
+    "a share of the noise keeps the whole": Break(
+        "algorithm._part_of_noise.of_generator", ".flatten(0, 1).clone()", ".flatten(0, 1)",
+        "shares",
+    ),
+    "BatchNorm by the mean of the processes' variances": Break(
+        "SynchronizedBatchNorm.forward", "mean = total(x.sum(axes), self.group) / count",
+        "mean = x.sum(axes) / count * self.group.size", "data_parallel",
+    ),
+    "running variance without Bessel's correction": Break(
+        "SynchronizedBatchNorm.forward", "* (count / max(count - 1, 1))", "", "group_of_one",
+    ),
+    "penalties that pair samples taken in parts": Break(
+        "check_divisible", "if whole_batch:", "if False:", "group_of_one",
+    ),
     # measures
     "W-divergence counts its penalty twice": Break(
         "w_divergence", "(at_real + at_fake) / 2", "(at_real + at_fake)", "oracles",

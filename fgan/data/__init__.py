@@ -18,6 +18,7 @@ from fgan.data.picture_files import MOST_PIXELS
 from fgan.data.real import DataError, cifar10, default_root, fashion_mnist, mnist
 from fgan.scalars import check_count
 from fgan.seeds import mix_seed
+from fgan.shares import Share, part_of
 from fgan.types import Batch, CriticUpdates
 
 __all__ = [
@@ -120,6 +121,7 @@ def batches(
     conditional: bool = True,
     root: str | Path | None = None,
     start: int = 0,
+    share: Share | None = None,
 ) -> Iterator[Batch]:
     """One `Batch` per round, without end or for `rounds` rounds, beginning with round `start`.
 
@@ -133,11 +135,16 @@ def batches(
     `seed` and i alone (and the sizes), so `start=i` resumes a run; the global generator is not
     touched, and no batch makes the host wait for the device.
 
+    With `share=(rank, size)` each update has one of `size` equal parts of its batch, of which
+    `batch_size` is the whole: `batches(..., share=algorithm.share)` for `fgan.data_parallel`. Every
+    rank makes the same permutation, and the parts of all ranks, one after another, are the batch.
+
     Raises ValueError at once, not at the first batch, for counts out of range, for labels outside
     [0, num_classes), for samples that are not finite, and for all that `load` raises.
     """
     check_count("batch_size", batch_size)
     check_count("start", start, 0)
+    part = part_of(share, "batch_size", batch_size)
     if rounds is not None:
         check_count("rounds", rounds, 0)
 
@@ -161,13 +168,21 @@ def batches(
     _check_size(data, (updates(start), batch_size))
     indices = itertools.count(start) if rounds is None else range(start, start + rounds)
     sizes = ((updates(i), batch_size) for i in indices)
-    return _stream(data, sizes, seed, before * batch_size, conditional)
+    return _stream(data, sizes, seed, before * batch_size, conditional, part)
 
 
 def _stream(
-    data: DataSet, sizes: Iterable[tuple[int, int]], seed: int, position: int, conditional: bool
+    data: DataSet,
+    sizes: Iterable[tuple[int, int]],
+    seed: int,
+    position: int,
+    conditional: bool,
+    part: slice,
 ) -> Iterator[Batch]:
-    """Batches of the given sizes from the endless stream of shuffled epochs, from `position` on."""
+    """Batches of the given sizes from the endless stream of shuffled epochs, from `position` on.
+
+    part: which samples of each update.
+    """
     as_real = normalise if data.samples.dtype == torch.uint8 else Tensor.float
     epoch, order = -1, data.labels[:0]
     for size in sizes:
@@ -180,11 +195,11 @@ def _stream(
             parts.append(order[offset : offset + missing])
             position += len(parts[-1])
             missing -= len(parts[-1])
-        index = torch.cat(parts)
-        samples = as_real(data.samples.index_select(0, index))
+        index = torch.cat(parts).view(size)[:, part]  # [n_critic, B]
+        samples = as_real(data.samples.index_select(0, index.flatten()))
         yield Batch(
-            samples.view(*size, *data.sample_shape),  # [n_critic, B, ...]
-            data.labels[index].view(size) if conditional else None,
+            samples.view(*index.shape, *data.sample_shape),  # [n_critic, B, ...]
+            data.labels[index] if conditional else None,
         )
 
 

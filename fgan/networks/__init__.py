@@ -1,4 +1,4 @@
-"""Modules as pure functions, their initialisation, and checks: mixed samples, random numbers."""
+"""Modules as pure functions, their initialisation, BatchNorm over processes, and checks."""
 
 from fgan.networks.functional import Network, make_functional, parameters_and_buffers
 from fgan.networks.initialise import reinitialized
@@ -12,6 +12,7 @@ from fgan.networks.per_sample import (
 )
 from fgan.networks.randomness import check_deterministic, find_randomness, is_transformed
 from fgan.networks.squash import check_last_layer
+from fgan.networks.synchronized import synchronized
 
 __all__ = [
     "ALTERNATIVES",
@@ -28,4 +29,5 @@ __all__ = [
     "mixing_layers",
     "parameters_and_buffers",
     "reinitialized",
+    "synchronized",
 ]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
+import json
 import math
 import os
 import re
@@ -242,9 +243,13 @@ def forward_line(rerun: Callable[[Watch], Any], origin: Origin) -> str:
 def replay_hint(folder: Path, round: int) -> str:
     """How to find the operation at which a round of a run stopped to be finite.
 
-    The command reads the run's settings; a run of a script has none on the disk.
+    The command reads the run's settings; a run of a script has only its data on the disk.
     """
-    if (folder / "config.json").exists():
+    try:
+        has_settings = "recipe" in json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):
+        has_settings = False
+    if has_settings:
         return f"fgan replay {shlex.quote(str(folder))} --round {round}"
     return f"fgan.run.replay.replay(algorithm, data, out={str(folder)!r}, round={round}, ...)"
 

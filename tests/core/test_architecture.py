@@ -11,7 +11,7 @@ import fgan
 # Every module has its floor. A package's own `__init__` stands on the floor of its modules, except
 # fgan's, which is above all: nothing inside may import it.
 FLOORS = {
-    1: "tree seeds scalars scores types losses optim models",
+    1: "tree seeds scalars shares scores types collectives losses optim models",
     2: "networks penalties augment",
     3: "checks objectives augmented measures",
     4: "game algorithm",

@@ -353,6 +353,6 @@ def test_an_augmentation_that_draws_or_changes_the_shape_is_refused():
         build(augmentation=Augmentation(lambda x, u: x + torch.randn_like(x), 1))
     algorithm = build(augmentation=Augmentation(lambda x, u: x[:, :, 1:], 1))
     with pytest.raises(
-        ValueError, match=r"keeps the samples' shape \[8, 2, 5, 9\].*\[8, 2, 4, 9\]"
+        ValueError, match=r"keeps the samples' shape \[4, 2, 5, 9\].*\[4, 2, 4, 9\]"
     ):
         algorithm.step(algorithm.init(0), make_batch(IMAGE), algorithm.noise(0, 0, 4))

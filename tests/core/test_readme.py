@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 from test_architecture import FLOOR_OF
 
 import fgan
@@ -62,6 +63,32 @@ def test_the_python_runs(monkeypatch):
     assert tests
     for test in tests:
         test()
+
+
+def test_the_change_of_the_readme_fits_its_script(tmp_path, monkeypatch):
+    """Each line of the diff that was there is in the script, and the changed script runs."""
+    script, (change,) = blocks(PAGE, "python")[0], blocks(PAGE, "diff")
+    lines = change.splitlines(keepends=True)
+    before = "".join(line[1:] for line in lines if not line.startswith("+"))
+    after = "".join(line[1:] for line in lines if not line.startswith("-"))
+    assert script.count(before) == 1
+    script = script.replace(before, after)
+    for large, small in [
+        ('"fashion-mnist", 64', '"glyphs", 8'),
+        ("rounds=1000", "rounds=1"),
+        ("batch_size=64", "batch_size=8"),
+    ]:
+        assert large in script
+        script = script.replace(large, small)
+    store, names = dist.FileStore(str(tmp_path / "store"), 1), {}
+    of_one = partial(dist.init_process_group, "gloo", store=store, rank=0, world_size=1)
+    monkeypatch.setattr(dist, "init_process_group", of_one)  # without torchrun
+    try:
+        exec(compile(script, "README.md", "exec"), names)
+    finally:
+        dist.destroy_process_group()
+    assert names["algorithm"].share == (0, 1)
+    assert names["state"].round == 1
 
 
 def test_the_command_lines_are_understood(monkeypatch):

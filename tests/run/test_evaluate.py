@@ -10,9 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
-from fgan import cli, data
+from fgan import cli, data, tree
 from fgan.data import DataSet
-from fgan.run import evaluate, features
+from fgan.run import checkpoints, evaluate, features
+from fgan.run.configuration import Run
 from fgan.run.evaluate import evaluate_run
 from fgan.run.features import cached_classifier, inception
 
@@ -165,7 +166,7 @@ def test_folders_that_hold_no_run(tmp_path, point_run, capsys):
     assert "there is no run in" in capsys.readouterr().err
     (tmp_path / "config.json").write_bytes((point_run / "config.json").read_bytes())
     assert run("evaluate", tmp_path) == 2
-    assert "there is no checkpoint at" in capsys.readouterr().err
+    assert "there is no checkpoint in" in capsys.readouterr().err
     assert run("evaluate", point_run, "--features", "classifier") == 2
     assert "--features is for images, and grid has samples [2]" in capsys.readouterr().err
 
@@ -173,10 +174,10 @@ def test_folders_that_hold_no_run(tmp_path, point_run, capsys):
 def test_a_diverged_run_says_so(point_run, tmp_path, capsys):
     """A checkpoint whose weights are NaN."""
     (tmp_path / "config.json").write_bytes((point_run / "config.json").read_bytes())
-    content = torch.load(point_run / "checkpoint.pt", weights_only=True)
-    leaves = content["leaves"]
-    broken = {k: v * float("nan") if v.is_floating_point() else v for k, v in leaves.items()}
-    torch.save(content | {"leaves": broken}, tmp_path / "checkpoint.pt")
+    like = Run.load(point_run / "config.json").build().init()
+    state = checkpoints.load(point_run / "checkpoint.pt", like)
+    broken = tree.map(lambda v: v * float("nan") if v.is_floating_point() else v, state)
+    checkpoints.save(tmp_path / "checkpoint.pt", broken)
     assert run("evaluate", tmp_path, "--samples", 50) == 2
     assert "50 of 50 generated samples hold NaN" in capsys.readouterr().err
 

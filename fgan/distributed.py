@@ -1,0 +1,134 @@
+"""One round on several devices: every process has a part of the batch, and gradients are averaged.
+
+Losses and penalties are means over samples, so the mean of the processes' gradients is the gradient
+of the whole batch. Each update has one all-reduce, of one tensor: gradients, figures, and what the
+buffers have changed by. The rest of a round is computed in every process alike, so parameters,
+moments and EMA stay equal to the last bit, and no process ever sends a state.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from fgan import tree
+from fgan.algorithm import of_parts
+from fgan.collectives import Group, group_of, total
+from fgan.compiler.compile import CompiledStep
+from fgan.shares import Share, check_divisible
+from fgan.types import Algorithm, Data, GANState, Gradient, Noise, Params
+
+
+def data_parallel(algorithm: Algorithm, group: Any = None) -> Algorithm:
+    """The same algorithm in each process of a group, on its part of every batch.
+
+        torch.distributed.init_process_group()  # in every process, as torchrun starts them
+        algorithm = fgan.data_parallel(algorithm)
+        fgan.data.batches(..., share=algorithm.share)
+
+    group: a `torch.distributed.ProcessGroup`; by default, all processes.
+
+    A round equals the round of one process on the whole batch, up to the rounding of reordered
+    sums, where the losses are means over samples and no layer mixes the samples of a batch. Batch
+    sizes are those of the whole batch: `noise` draws it and returns this process's part, and
+    `batches(..., share=algorithm.share)` does the same with the data. Every process has to call
+    `init` and `step`, with the same arguments but for its part. `init` returns the state of rank 0
+    in each process. The figures are those of the whole batch.
+
+    BatchNorm normalises each process's part by itself, as in `torch`'s own data-parallel training:
+    fewer samples make its statistics noisier, and rounds are no longer those of one process. Its
+    running statistics are the processes' average. `fgan.networks.synchronized(module)` makes it
+    exact. Integer buffers, such as counters, are each process's own.
+
+    It composes: `fgan.compile(fgan.population(fgan.data_parallel(fgan.accumulate(algorithm, n))))`,
+    with any of these left out. `fgan.skip_nonfinite` is called on the data-parallel algorithm, so
+    that all processes leave out the same updates.
+
+    Raises ValueError without a process group, for an algorithm that is data-parallel already, for a
+    population and for a compiled algorithm, both of which are to be made of the data-parallel one,
+    and for a penalty whose points depend on the whole batch. `noise` raises ValueError for batch sizes
+    that have no equal parts, and for a generator's batch that is no multiple of the critic's.
+    """
+    own = group_of(group)
+    _check_order(algorithm)
+    whole, share = algorithm.parts, (own.rank, own.size)
+
+    def init(seed: int | None = None) -> GANState:
+        state = algorithm.init(seed)
+        for leaf in tree.leaves(state):
+            dist.broadcast(leaf, group=group, group_src=0)
+        return state
+
+    def noise(
+        seed: int,
+        round_index: int,
+        batch_size: int,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        generator_batch_size: int | None = None,
+        share: Share | None = share,
+    ) -> Noise:
+        sizes = batch_size, device, dtype, generator_batch_size
+        return algorithm.noise(seed, round_index, *sizes, share)
+
+    def critic_gradient(state: GANState, data: Data) -> Gradient:
+        return mean(whole.critic_gradient(state, data), state.critic.buffers, own)
+
+    def generator_gradient(state: GANState, latent: Tensor, data: Data) -> Gradient:
+        return mean(whole.generator_gradient(state, latent, data), state.generator.buffers, own)
+
+    init.__doc__, noise.__doc__ = algorithm.init.__doc__, algorithm.noise.__doc__
+    changed = whole._replace(critic_gradient=critic_gradient, generator_gradient=generator_gradient)
+    return algorithm._replace(init=init, noise=noise, share=share, **of_parts(changed))
+
+
+def mean(gradient: Gradient, buffers: Params, group: Group) -> Gradient:
+    """A player's gradient, new buffers and figures, averaged over a group in one all-reduce.
+
+    buffers: the player's before the update. The mean is taken of the differences: a mean of values
+    would change the bits of frozen parameters.
+    """
+    changes = tree.map(_change, gradient.buffers, buffers)
+    leaves, structure = tree.flatten((gradient.params, changes, gradient.info))
+    places = [i for i, leaf in enumerate(leaves) if leaf.is_floating_point()]
+    dtype = leaves[places[0]].dtype
+    for i in places:
+        dtype = torch.promote_types(dtype, leaves[i].dtype)
+    # One tensor is one message. It has the widest dtype, so that no sum loses digits.
+    flat = torch.cat([leaves[i].reshape(-1).to(dtype) for i in places])
+    averaged = total(flat, group) / group.size
+    parts = averaged.split([leaves[i].numel() for i in places])
+    for i, part in zip(places, parts, strict=True):
+        leaves[i] = part.view(leaves[i].shape).to(leaves[i].dtype)
+    params, changes, info = tree.unflatten(leaves, structure)
+    # Copies of the figures: whoever keeps one would keep all of the flat tensor.
+    figures = tree.map(torch.clone, info)
+    return Gradient(params, tree.map(_changed, gradient.buffers, buffers, changes), figures)
+
+
+def _change(new: Tensor, old: Tensor) -> Tensor:
+    """What to add to an old value; 0 for an infinity that stays, such as in an attention mask."""
+    return torch.where(new == old, 0, new - old) if new.is_floating_point() else new
+
+
+def _changed(new: Tensor, old: Tensor, change: Tensor) -> Tensor:
+    return torch.where(change == 0, old, old + change) if new.is_floating_point() else new
+
+
+def _check_order(algorithm: Algorithm) -> None:
+    if algorithm.share is not None:
+        raise ValueError("this algorithm is data-parallel already: call fgan.data_parallel once")
+    if algorithm.members:
+        raise ValueError(
+            "data_parallel takes one run: make the population of the data-parallel algorithm, "
+            "fgan.population(fgan.data_parallel(algorithm))"
+        )
+    if isinstance(algorithm.step, CompiledStep):
+        raise ValueError(
+            "data_parallel would replace the compiled step: compile the data-parallel algorithm, "
+            "fgan.compile(fgan.data_parallel(algorithm))"
+        )
+    check_divisible(algorithm.parts.whole_batch, "data_parallel")

@@ -1,0 +1,133 @@
+"""Several processes play the rounds of one: real processes, which talk over the loopback device.
+
+Two of them; `FGAN_RANKS="1 2 3 4" python -m pytest tests/distributed` for other numbers. They are
+started once, and run all cases of `parallel_cases.py`.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import assert_close, assert_identical, make, make_batch, pair
+from parallel_cases import CASES, SIZE, Masked, alone, of_rate, of_recipe
+from torch.func import grad
+
+import fgan
+from fgan import tree
+
+HERE = Path(__file__).parent
+RANKS = [int(number) for number in os.environ.get("FGAN_RANKS", "2").split()]
+
+
+@pytest.fixture(scope="module", params=RANKS, ids="{} ranks".format)
+def found(request, tmp_path_factory):
+    """What each rank has found, by case: a list of dicts."""
+    size, folder = request.param, tmp_path_factory.mktemp("ranks")
+    paths = [str(HERE), str(HERE.parent), str(Path(fgan.__file__).parents[1])]
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join(paths),
+        "GLOO_SOCKET_IFNAME": "lo",
+        "OMP_NUM_THREADS": "1",
+    }
+    processes = []
+    for rank in range(size):
+        with open(folder / f"{rank}.log", "w") as log:
+            command = [sys.executable, str(HERE / "rank.py"), str(rank), str(size), str(folder)]
+            process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+        processes.append(process)
+    try:
+        codes = [process.wait(timeout=300) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    logs = "\n".join((folder / f"{rank}.log").read_text() for rank in range(size))
+    assert codes == [0] * size, logs
+    return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(size)]
+
+
+@pytest.mark.parametrize("name", list(CASES))
+def test_rounds_end_like_those_of_one_process(found, name):
+    """State and figures, EMA, buffers and round too; the replicas are equal to the last bit."""
+    case = CASES[name]
+    results = [of_rank[name] for of_rank in found]
+    for other in results[1:]:
+        assert_identical(other, results[0])
+    assert_close(results[0], alone(case), atol=case.atol)
+
+
+def test_frozen_values_keep_their_bits(found):
+    """A mean of values would round them, and a difference of infinities is no number."""
+    (state, _), expected = found[0]["frozen layer"], make(Masked)
+    for name in ("last.weight", "last.bias", "mask"):
+        got, value = state.generator.buffers[name], expected.state_dict()[name]
+        assert torch.equal(got, value), name
+        assert torch.equal(got.signbit(), value.signbit()), name  # of zeros too
+
+
+def test_every_rank_begins_with_the_state_of_rank_0(found):
+    """Modules that were drawn from other seeds, or a frozen layer that was, would never agree."""
+    for of_rank in found:
+        assert_identical(of_rank["first states"], found[0]["first states"])
+    copied, seeded = found[0]["first states"]
+    algorithm = fgan.wgan_gp(make(Masked), pair()[1])
+    assert_identical(copied, algorithm.init())
+    assert_identical(seeded, algorithm.init(0))
+
+
+def test_an_update_sends_one_tensor(found):
+    """Three all-reduces a round of two critic updates; a population's are as many."""
+    algorithm = of_recipe("wgan_gp")(None)
+    state = algorithm.init(0)
+    numbers = [
+        sum(leaf.numel() for leaf in tree.leaves(player[:2])) for player in (state[1], state[0])
+    ]
+    for of_rank in found:
+        sent = of_rank["collectives"]
+        # The critic's figures are loss, distance, penalty twice and two scores.
+        expected = [numbers[0] + 6, numbers[0] + 6, numbers[1] + 1]
+        assert [count for _, count in sent["eager"]] == expected
+        assert {name for name, _ in sent["eager"]} == {"_c10d_functional.all_reduce.default"}
+        assert len(sent["population"]) == 3
+        assert sorted(sent["graphs"]) == [0, 1, 1]  # the fakes, and the two updates
+
+
+def test_a_sum_and_its_derivatives(found):
+    """Beside the closed forms: y = Σ_r x_r, L_r = (r + 1) y³."""
+    size = len(found)
+    whole = torch.arange(6.0).reshape(2, 3).double() * size + sum(range(size))
+    factor = sum(range(1, size + 1))
+    for of_rank in found:
+        got = of_rank["sums"]
+        assert_identical(got["plain"], whole)
+        assert_identical(got["vmap"], whole)
+        assert_identical(got["strided"], whole.mT)
+        assert_close(got["grad"], 3 * factor * whole**2)
+        assert_close(got["vmapped grad"], 3 * factor * whole**2)
+        # Σ_r of the gradient, by every rank's x: once through each rank's own gradient.
+        assert_close(got["second"], size * 6 * factor * whole)
+
+
+def test_a_round_can_be_differentiated(found):
+    """By a learning rate, through the sums over the processes."""
+    batch, players = make_batch(size=SIZE), pair()
+    state = of_rate(0.1, players).init(0)
+
+    def figure(rate):
+        algorithm = of_rate(rate, players)
+        return algorithm.step(state, batch, algorithm.noise(0, 0, SIZE))[1].generator_loss
+
+    expected = grad(figure)(torch.tensor(0.1, dtype=torch.float64))
+    assert expected.abs() > 1e-3
+    for of_rank in found:
+        assert_close(of_rank["derivative of a round"], expected, atol=1e-10)
+
+
+def test_a_number_that_is_none_is_seen_by_all(found):
+    """So that all of them stop in the same round."""
+    for of_rank in found:
+        info = of_rank["not a number"]
+        assert info.critic_loss.isnan()
+        assert info.generator_loss.isnan()
