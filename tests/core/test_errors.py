@@ -290,7 +290,7 @@ def test_a_critic_update_needs_latents_or_fakes(recipe):
     drawn = noise.critic_latent[0], noise.mix[0], None, critic_extra(noise)
     assert_identical(made, algorithm.critic_update(*given, *drawn))
     with pytest.raises(ValueError, match="latents, or else the fakes"):
-        algorithm.critic_update(*given, None, noise.mix[0])
+        algorithm.critic_update(*given, None, noise.mix[0], None, critic_extra(noise))
 
 
 @pytest.mark.parametrize(

@@ -190,7 +190,7 @@ def test_a_population_has_members():
     with pytest.raises(ValueError, match="given to a function"):
         fgan.population(algorithm, torch.tensor([1.0]))
     for values, message in [
-        (None, r"tensors \[members\], .*values=None"),
+        (None, r"tensors \[members\]: .*values=None"),
         ([1.0, 2.0], r"tensors \[members\], not \[1\.0, 2\.0\]"),
         (torch.tensor(1.0), "this is no population"),
         ({"rate": torch.ones(2), "weight": torch.ones(3)}, "this is no population"),

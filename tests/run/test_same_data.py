@@ -167,7 +167,7 @@ def test_the_networks_that_were_chosen_are_kept(tmp_path, capsys):
     few = ("--latent-dim", "2", "--batch-size", "4", "--n-critic", "1", "--width", "4")
     data = ("--data", f"folder:{tmp_path / 'odd'}")
     assert main(["train", *few, *data, "--rounds", "1", "--out", str(out)]) == 0
-    assert "networks   mlp, chosen by the samples' shape" in capsys.readouterr().out
-    assert json.loads((out / "config.json").read_text())["model"] == "mlp"
+    assert "networks   conv, chosen by the samples' shape" in capsys.readouterr().out
+    assert json.loads((out / "config.json").read_text())["model"] == "conv"
     again = ["train", "--resume", "--model", "auto", "--rounds", "2", "--out", str(out)]
     assert main(again) == 0
