@@ -10,13 +10,15 @@ import torch
 from torch import Generator, Tensor
 
 from fgan.data.data_set import DataSet, check_content
+from fgan.data.devices import as_device
 from fgan.data.embedded import glyphs, grid, rings, swiss_roll
 from fgan.data.folders import folder
 from fgan.data.identity import Fingerprint, fingerprint
 from fgan.data.memory import gib, machine_memory
 from fgan.data.picture_files import MOST_PIXELS
 from fgan.data.real import DataError, cifar10, default_root, fashion_mnist, mnist
-from fgan.scalars import check_count
+from fgan.scalars import check_count, check_flag
+from fgan.scores import describe
 from fgan.seeds import mix_seed
 from fgan.shares import Share, part_of
 from fgan.types import Batch, CriticUpdates
@@ -71,6 +73,12 @@ def load(
 
     Raises ValueError for an unknown name, DataError (a ValueError) for what cannot be had or read.
     """
+    if not isinstance(name, str):
+        raise ValueError(
+            f"the name of a data set is one of {', '.join(NAMES)}, and {describe(name)} was given"
+        )
+    target = as_device(device)
+    check_flag("train", train)
     kind, _, path = name.partition(":")
     if image_size is not None:
         if kind != "folder":
@@ -94,21 +102,30 @@ def load(
             samples, labels, class_names, left_out = folder(place, image_size)
         else:
             raise ValueError(f"unknown data set {name!r}; known are {', '.join(NAMES)}")
-    return DataSet(name, samples.to(device), labels.to(device), class_names, left_out)
+    return DataSet(name, samples.to(target), labels.to(target), class_names, left_out)
 
 
 def normalise(images: Tensor) -> Tensor:
     """uint8 images as float32 in [-1, 1], of the same shape: 0 becomes -1 and 255 becomes 1."""
-    if images.dtype != torch.uint8:
-        raise ValueError(f"normalise takes uint8 images, got {images.dtype}")
+    if not isinstance(images, Tensor) or images.dtype != torch.uint8:
+        raise ValueError(f"normalise takes a tensor of uint8 images, and {_kind(images)} was given")
     return images.to(torch.float32) / 127.5 - 1
 
 
 def to_uint8(images: Tensor) -> Tensor:
     """Images in [-1, 1] as uint8, rounded, whatever lies outside clamped: `normalise` undone."""
-    if not images.is_floating_point():
-        raise ValueError(f"to_uint8 takes floating-point images in [-1, 1], got {images.dtype}")
+    if not isinstance(images, Tensor) or not images.is_floating_point():
+        raise ValueError(
+            f"to_uint8 takes a tensor of floating-point images in [-1, 1], and {_kind(images)} was "
+            "given"
+        )
     return ((images.to(torch.float32) + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+def _kind(value: object) -> str:
+    """What was given in place of a tensor, with its kind where it looks like one."""
+    text = describe(value)
+    return text if isinstance(value, Tensor) else f"{text} ({type(value).__name__})"
 
 
 def batches(
@@ -142,24 +159,25 @@ def batches(
     Raises ValueError at once, not at the first batch, for counts out of range, for labels outside
     [0, num_classes), for samples that are not finite, and for all that `load` raises.
     """
-    check_count("batch_size", batch_size)
-    check_count("start", start, 0)
+    batch_size = check_count("batch_size", batch_size)
+    start = check_count("start", start, 0)
+    check_flag("conditional", conditional)
     part = part_of(share, "batch_size", batch_size)
     if rounds is not None:
-        check_count("rounds", rounds, 0)
+        rounds = check_count("rounds", rounds, 0)
+    target = None if device is None else as_device(device)
 
     def updates(round_index: int) -> int:
         count = n_critic(round_index) if callable(n_critic) else n_critic
-        check_count("n_critic", count)
-        return count
+        return check_count("n_critic", count)
 
     before = sum(map(updates, range(start))) if callable(n_critic) else start * updates(start)
     updates(start)  # a wrong schedule is to fail here, before data are loaded, not in the loop
     if isinstance(data, str):
-        data = load(data, root, "cpu" if device is None else device)
+        data = load(data, root, "cpu" if target is None else target)
     check_content(data)
-    if device is not None:
-        data = replace(data, samples=data.samples.to(device), labels=data.labels.to(device))
+    if target is not None:
+        data = replace(data, samples=data.samples.to(target), labels=data.labels.to(target))
     elif data.samples.device != data.labels.device:
         raise ValueError(
             f"{data.name}: the samples are on {data.samples.device} and the labels on "

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from fgan.scores import describe
+
 
 @dataclass(frozen=True, eq=False)
 class DataSet:
@@ -59,8 +61,10 @@ def check_content(data: object) -> None:
             kind = "on the device meta" if tensor.is_meta else f"of layout {tensor.layout}"
             raise ValueError(f"{data.name}: {name} holds numbers, and a tensor {kind} was given")
     names = data.class_names
-    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
-        raise ValueError(f"{data.name}: class_names is a tuple of strings, and {names!r} was given")
+    if not isinstance(names, tuple | list) or not all(isinstance(name, str) for name in names):
+        raise ValueError(
+            f"{data.name}: class_names is a tuple of strings, and {describe(names)} was given"
+        )
     if samples.dtype != torch.uint8 and not samples.is_floating_point():
         raise ValueError(f"{data.name}: samples must be uint8 or floating, not {samples.dtype}")
     if labels.dtype != torch.int64 or labels.shape != samples.shape[:1] or len(labels) == 0:

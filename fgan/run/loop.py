@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -22,7 +23,8 @@ from fgan.run.metrics import MetricsFile
 from fgan.run.records import DivergenceError, Records, SaveError, writing
 from fgan.run.samples import draw_samples, fixed_samples, remove_later
 from fgan.run.signals import interruptible
-from fgan.scalars import check_count
+from fgan.scalars import check_count, check_flag
+from fgan.scores import describe
 from fgan.types import Algorithm, Batch, GANState
 
 if TYPE_CHECKING:
@@ -69,9 +71,8 @@ def train(
     where a loss or the state is no longer finite, and SaveError, an OSError, where a file cannot be
     written, both with the last good checkpoint left in place.
     """
-    if out == "":
-        raise ValueError("out is the run's folder, and an empty string was given")
-    check_count("rounds", rounds)
+    _check_arguments(algorithm, out, resume=resume, conditional=conditional)
+    rounds, batch_size = check_count("rounds", rounds), check_count("batch_size", batch_size)
     every = default_interval(rounds) if sample_every is None else sample_every
     plan = _Plan(rounds, batch_size, seed, conditional, log_every, every)
     _check_settings(algorithm, plan, keep)
@@ -113,6 +114,21 @@ def train(
     return state
 
 
+def _check_arguments(algorithm: object, out: object, **flags: object) -> None:
+    """Raise ValueError for an argument that is of another kind than it has to be."""
+    if not isinstance(algorithm, Algorithm):
+        raise ValueError(
+            f"algorithm is one that a recipe made, such as fgan.wgan_gp(generator, critic), and "
+            f"{describe(algorithm)} was given"
+        )
+    if not isinstance(out, str | os.PathLike) or out == "":
+        raise ValueError(
+            f"out is the path of the run's folder, a string, and {describe(out)} was given"
+        )
+    for name, value in flags.items():
+        check_flag(name, value)
+
+
 def default_interval(rounds: int) -> int:
     """Rounds between pictures and checkpoints where nobody says: ten times in the whole run."""
     return max(1, rounds // 10)
@@ -130,7 +146,7 @@ class _Plan(NamedTuple):
 
 
 def _check_settings(algorithm: Algorithm, plan: _Plan, keep: int) -> None:
-    for name in ("log_every", "batch_size", "sample_every"):
+    for name in ("log_every", "sample_every"):
         check_count(name, getattr(plan, name))
     check_count("keep", keep, 0)
     if algorithm.members:

@@ -225,9 +225,9 @@ def test_to_uint8_rounds_and_clamps():
 
 def test_byte_conversions_refuse_the_other_kind():
     """Converting twice is an error that names the dtype, not a black image."""
-    with pytest.raises(ValueError, match=r"uint8 images, got torch\.float32"):
+    with pytest.raises(ValueError, match=r"uint8 images, and a tensor .* of float32"):
         normalise(torch.zeros(2))
-    with pytest.raises(ValueError, match=r"floating-point images .* got torch\.uint8"):
+    with pytest.raises(ValueError, match=r"floating-point images .* and a tensor .* of uint8"):
         to_uint8(torch.zeros(2, dtype=torch.uint8))
 
 
