@@ -132,6 +132,11 @@ def _check_extra(extra: object, size: int, like: Tensor) -> None:
         check_tensor(f"extra[{name!r}]", tensor, like)
         if tensor.numel():  # a lazy penalty's mark has no numbers
             check_rows(f"extra[{name!r}]", tensor, size)
+            if tensor.dtype is not like.dtype:
+                raise ValueError(
+                    f"extra[{name!r}] is {tensor.dtype}, and what it meets {like.dtype}: "
+                    "algorithm.noise draws it"
+                )
 
 
 def check_draws(draws: dict[str, Draw], extra: Extra, like: Tensor | None) -> None:
@@ -195,6 +200,12 @@ def check_round(
         check_tensor(f"noise.{name}", value, like)
     check_tensor("noise.generator_latent", noise.generator_latent, like)
     check_tensor("batch.real", batch.real, like)
+    for name, value in ("critic", noise.critic_latent), ("generator", noise.generator_latent):
+        if value.dtype is not batch.real.dtype:
+            raise ValueError(
+                f"noise.{name}_latent is {value.dtype}, and batch.real {batch.real.dtype}: draw the "
+                "noise, or convert the data, in the dtype of the networks"
+            )
     if batch.real.ndim < 2:
         raise ValueError(f"batch.real is [n_critic, B, ...], and it is {list(batch.real.shape)}")
     if batch.condition is not None and not isinstance(batch.condition, Tensor):
