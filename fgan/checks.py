@@ -203,8 +203,8 @@ def check_round(
     for name, value in ("critic", noise.critic_latent), ("generator", noise.generator_latent):
         if value.dtype is not batch.real.dtype:
             raise ValueError(
-                f"noise.{name}_latent is {value.dtype}, and batch.real {batch.real.dtype}: draw the "
-                "noise, or convert the data, in the dtype of the networks"
+                f"noise.{name}_latent is {value.dtype}, and batch.real {batch.real.dtype}: both "
+                "have the dtype of the networks"
             )
     if batch.real.ndim < 2:
         raise ValueError(f"batch.real is [n_critic, B, ...], and it is {list(batch.real.shape)}")

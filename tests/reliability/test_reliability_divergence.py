@@ -11,11 +11,11 @@ import torch
 def test_runs_that_diverge_end_by_name_and_show_their_place():
     """One variant of each kind and of each recipe, at least."""
     rows = divergence.run(24)
-    assert sum(total for _, _, total, _ in rows) == 24
+    assert sum(total for _, _, total, _ in rows) == 24 + 3
     for kind, passed, total, remark in rows:
         assert passed == total, f"{kind}: {remark}"
     kinds = {variant.kind for variant in divergence.variants()}
-    assert {kind for kind, *_ in rows} == kinds
+    assert {kind for kind, *_ in rows} == kinds | {"bad sample"}
 
 
 @pytest.mark.parametrize(
