@@ -113,13 +113,13 @@ def sample_command(console: Console, folder: Path, device: str | None, **options
     sample_run(folder, _device(device), console.print, **options)
 
 
-def export_command(
-    console: Console, folder: Path, to: str, out: Path | None, device: str | None
-) -> None:
+def export_command(console: Console, folder: Path, to: str, out: Path | None) -> None:
     """`fgan export`: a trained generator as a file for other programs."""
-    from fgan.run.export import export_run
+    from fgan.run.export import check_format, export
+    from fgan.run.trained import load as load_run
 
-    for path in export_run(folder, to, out, _device(device)):
+    check_format(to)
+    for path in export(load_run(folder, "cpu"), to, folder, out):
         console.print(f"written    {path}")
 
 
@@ -310,7 +310,6 @@ def _parser() -> argparse.ArgumentParser:
     add("folder", type=_path, metavar="DIR", help="of the run")
     add("--to", required=True, metavar="FORMAT", help="safetensors, torch-export or onnx")
     add("--out", type=_path, metavar="FOLDER", help="(default: DIR/export)")
-    add("--device", metavar="D", help="(default: cuda where there is one, else cpu)")
 
     about = "play rounds again, and find the first number that is not finite"
     add = commands.add_parser("replay", help=about).add_argument

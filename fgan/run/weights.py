@@ -1,6 +1,5 @@
 """The weights of a run's networks as safetensors files, with the names of the modules."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -33,17 +32,16 @@ def is_export(folder: Path) -> bool:
     return not (folder / CHECKPOINT).exists() and path_of(folder, PLAYERS[0]).exists()
 
 
-def pack(module: nn.Module, done: int, settings: Mapping[str, Any]) -> bytes:
-    """The module's `state_dict` as the content of a safetensors file.
+def pack(module: nn.Module, done: int) -> bytes:
+    """The module's `state_dict` as the content of a safetensors file, with the round as metadata.
 
-    The metadata are the round, and the settings as JSON. Each name has a tensor of its own, so that
-    two names of one parameter are written twice.
+    Each name has a tensor of its own, so that two names of one parameter are written twice.
     """
     tensors = {
         name: tensor.detach().cpu().contiguous().clone()
         for name, tensor in module.state_dict().items()
     }
-    metadata = {"format": "pt", _ROUND: str(done), "config": json.dumps(settings)}
+    metadata = {"format": "pt", _ROUND: str(done)}
     content: bytes = _safetensors().torch.save(tensors, metadata)
     return content
 
