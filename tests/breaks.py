@@ -26,14 +26,14 @@ BREAKS = {
     # the files of a run
     "the checkpoint before its picture": Break(
         "Records.save",
-        """save_samples(picture_path(self._pictures, done), samples, labels, self._data)
+        """save_samples(path, samples, labels, self._data)
             self._history.save(state, done)""",
         "self._history.save(state, done); "
-        "save_samples(picture_path(self._pictures, done), samples, labels, self._data)",
+        "save_samples(path, samples, labels, self._data)",
         "durable resume",
     ),
     "figures not on the disk before the checkpoint": Break(
-        "Records.save", "self._metrics.sync()", "pass", "durable",
+        "Records.save", "self._metrics.on_samples(done, samples, labels, None)", "pass", "durable",
     ),
     "a name before its content": Break(
         "replacing", "os.fsync(file.fileno())", "pass", "durable",
