@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
@@ -107,15 +107,13 @@ def _panel(draw: ImageDraw.ImageDraw, corner: tuple[int, int], name: str, pairs:
 
 def _columns(pairs: Rows, width: int) -> tuple[list[float], list[float], list[float], list[float]]:
     """(rounds, means, minima, maxima) of at most `width` groups of neighbouring pairs."""
-    numbers = torch.tensor(pairs, dtype=torch.float64, device="cpu")
-    groups = numbers.tensor_split(min(width, len(pairs)))
+    groups = np.array_split(np.array(pairs, dtype=float), min(width, len(pairs)))
     means = [group.mean(0).tolist() for group in groups]
-    ends = [group[:, 1].aminmax() for group in groups]
     return (
         [mean[0] for mean in means],
         [mean[1] for mean in means],
-        [float(end.min) for end in ends],
-        [float(end.max) for end in ends],
+        [float(group[:, 1].min()) for group in groups],
+        [float(group[:, 1].max()) for group in groups],
     )
 
 

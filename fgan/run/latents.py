@@ -58,16 +58,17 @@ def interpolated(start: Tensor, end: Tensor, steps: int) -> Tensor:
     Raises ValueError for fewer than two steps.
     """
     check_count("the steps of an interpolation", steps, 2)
-    a, b = start.double()[:, None], end.double()[:, None]
+    # On the CPU: not every device has float64.
+    a, b = start.cpu().double()[:, None], end.cpu().double()[:, None]
     lengths = [x.norm(dim=-1, keepdim=True).clamp(min=1e-12) for x in (a, b)]
     angle = (a / lengths[0] * (b / lengths[1])).sum(-1, keepdim=True).clamp(-1, 1).acos()
     # Equal or opposite directions have no great circle of their own: a straight line.
     is_flat = angle.sin() < 1e-6
-    t = torch.linspace(0, 1, steps, dtype=torch.float64, device=start.device)[None, :, None]
+    t = torch.linspace(0, 1, steps, dtype=torch.float64, device="cpu")[None, :, None]
     sine = torch.where(is_flat, torch.ones_like(angle), angle.sin())
     weights = [torch.where(is_flat, line, (line * angle).sin() / sine) for line in (1 - t, t)]
     length = (1 - t) * lengths[0] + t * lengths[1]
     path = length * (weights[0] * a / lengths[0] + weights[1] * b / lengths[1])
-    path = torch.where(is_flat, (1 - t) * a + t * b, path).to(start.dtype)
+    path = torch.where(is_flat, (1 - t) * a + t * b, path).to(start.dtype).to(start.device)
     path[:, 0], path[:, -1] = start, end  # their own bits
     return path

@@ -111,8 +111,8 @@ class Records:
         samples = draw_samples(self._algorithm, state, latent, labels, self._data)
         path = picture_path(self._pictures, done)
         with writing(self._history, self._pictures):
-            self._metrics.on_samples(done, samples, labels, None)
             self._curves.on_samples(done, samples, labels, None)
+            self._metrics.on_samples(done, samples, labels, None)
             save_samples(path, samples, labels, self._data)
             self._history.save(state, done)
         picture = path if path.exists() else None
