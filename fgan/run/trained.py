@@ -143,6 +143,8 @@ def load(
     Raises ValueError for a folder without a run, for networks that are missing or do not fit, and
     `fgan.run.checkpoints.CheckpointError`, a ValueError, where no checkpoint can be used.
     """
+    if not isinstance(folder, str | os.PathLike) or not str(folder):
+        raise ValueError(f"folder is the path of a run's folder, and {describe(folder)} was given")
     folder = Path(folder)
     if (generator is None) != (critic is None):
         raise ValueError("generator and critic are given together, or neither of the two")
@@ -208,7 +210,10 @@ class _Players(NamedTuple):
 
 def _target(device: torch.device | str | None, players: _Players | None) -> torch.device:
     if device is not None:
-        return torch.device(device)
+        try:
+            return torch.empty(0, device=device).device
+        except Exception as error:  # each backend raises its own kind
+            raise ValueError(f"device {device!r} cannot be used: {error}") from error
     if players is not None:
         parameter = next(players.generator.parameters(), None)
         return torch.device("cpu") if parameter is None else parameter.device
