@@ -68,6 +68,7 @@ def save_curves(path: Path, figures: Mapping[str, Rows]) -> None:
     size = (min(count, _COLUMNS) * _WIDTH, rows * _HEIGHT)
     picture = Image.new("RGB", size, (255, 255, 255))
     draw = ImageDraw.Draw(picture)
+    draw.font = ImageFont.load_default(11)
     for index, (name, pairs) in enumerate(figures.items()):
         row, column = divmod(index, _COLUMNS)
         _panel(draw, (column * _WIDTH, row * _HEIGHT), name, pairs)
@@ -76,7 +77,6 @@ def save_curves(path: Path, figures: Mapping[str, Rows]) -> None:
 
 
 def _panel(draw: ImageDraw.ImageDraw, corner: tuple[int, int], name: str, pairs: Rows) -> None:
-    font = ImageFont.load_default(11)
     left, right = corner[0] + _LEFT, corner[0] + _WIDTH - _RIGHT
     top, bottom = corner[1] + _TOP, corner[1] + _HEIGHT - _BOTTOM
     rounds, means, lows, highs = _columns(pairs, right - left)
@@ -89,12 +89,12 @@ def _panel(draw: ImageDraw.ImageDraw, corner: tuple[int, int], name: str, pairs:
     def y(value: float) -> float:
         return bottom - (bottom - top) * (value - low) / (high - low)
 
-    draw.text((left, corner[1] + 6), name.replace("_", " "), fill=_INK, font=font)
+    draw.text((left, corner[1] + 6), name.replace("_", " "), fill=_INK)
     for value in (low, (low + high) / 2, high):
         draw.line([left, y(value), right, y(value)], fill=_FAINT)
-        draw.text((left - 4, y(value)), f"{value:.3g}", fill=_INK, font=font, anchor="rm")
-    draw.text((left, bottom + 4), f"round {first}", fill=_INK, font=font)
-    draw.text((right, bottom + 4), str(last), fill=_INK, font=font, anchor="ra")
+        draw.text((left - 4, y(value)), f"{value:.3g}", fill=_INK, anchor="rm")
+    draw.text((left, bottom + 4), f"round {first}", fill=_INK)
+    draw.text((right, bottom + 4), str(last), fill=_INK, anchor="ra")
     for at, smallest, largest in zip(rounds, lows, highs, strict=True):
         if smallest < largest:
             draw.line([x(at), y(smallest), x(at), y(largest)], fill=_SPREAD)

@@ -54,7 +54,8 @@ class Trained:
     config: Config | ScriptConfig
     class_names: tuple[str, ...]
     generator: nn.Module
-    """In evaluation mode, with the EMA's weights where the run keeps an average; a copy."""
+    """In evaluation mode, with the EMA's weights where the run keeps an average; a copy. A run
+    with autocast samples under it, and the module alone does not."""
     critic: nn.Module
     """In evaluation mode; a copy."""
 
@@ -313,7 +314,9 @@ def _needs_condition(trained: Trained) -> bool:
     if most < 2 or fewest > 1:
         return fewest > 1
     try:
-        trained.generate(torch.zeros(2, trained.algorithm.latent_dim).to(trained._like))
+        trained.generate(
+            torch.zeros(2, trained.algorithm.latent_dim, device="cpu").to(trained._like)
+        )
     except Exception:  # a module that needs one says so in its own way
         return True
     return False

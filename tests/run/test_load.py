@@ -254,3 +254,14 @@ def test_interpolation_keeps_ends_lengths_and_even_steps():
     assert opposite.isfinite().all()
     with pytest.raises(ValueError, match="whole number from 2"):
         interpolated(*ends, 1)
+
+
+def test_loading_does_not_depend_on_the_default_device(folders):
+    """Where new tensors have no numbers by default, the samples are the same ones."""
+    expected = fgan.load(folders / "images", "cpu").sample(3, truncation=0.7)
+    torch.set_default_device("meta")
+    try:
+        found = fgan.load(folders / "images", "cpu").sample(3, truncation=0.7)
+    finally:
+        torch.set_default_device(None)
+    assert torch.equal(found, expected)
