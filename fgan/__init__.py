@@ -31,6 +31,7 @@ from fgan.optim import adam, adamw, rmsprop, sgd
 from fgan.population import population
 from fgan.recipes import dragan, gan, hinge_gan, lsgan, r3gan, wgan, wgan_div, wgan_gp
 from fgan.run.loop import train
+from fgan.run.trained import load
 from fgan.types import Algorithm, Batch, GANInfo, GANState, Noise
 
 __version__ = "0.2.0"
@@ -54,6 +55,7 @@ __all__ = [
     "evaluation",
     "gan",
     "hinge_gan",
+    "load",
     "losses",
     "lsgan",
     "make_algorithm",

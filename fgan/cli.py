@@ -1,4 +1,4 @@
-"""The command line: `fgan train`, `fgan sample`, `fgan evaluate` and `fgan replay`."""
+"""The command line: `fgan train`, `sample`, `export`, `evaluate` and `replay`."""
 
 import argparse
 import dataclasses
@@ -19,15 +19,12 @@ from fgan.compiler.compile import compile as compiled
 from fgan.data import NAMES, DataSet, load
 from fgan.penalties import SAMPLE_AT
 from fgan.recipes import RECIPES
-from fgan.run import pictures, same_data, signals
+from fgan.run import same_data, signals
 from fgan.run.configuration import MODELS, Config, Run
-from fgan.run.history import load_latest
 from fgan.run.limits import no_compiler, too_much
 from fgan.run.loop import CONFIG, SAMPLES, DivergenceError, default_interval, train
 from fgan.run.outlet import Outlet, release_stdout
 from fgan.run.replay import replay_run
-from fgan.scalars import check_count
-from fgan.seeds import mix_seed
 from fgan.types import Algorithm
 
 
@@ -109,42 +106,21 @@ def train_command(
     console.print(f"more       fgan sample {_quoted(out)} --num 64 --out more.png")
 
 
-def sample_command(
-    console: Console,
-    folder: Path,
-    num: int,
-    condition: str | None,
-    seed: int,
-    out: Path,
-    device: str | None,
-) -> None:
+def sample_command(console: Console, folder: Path, device: str | None, **options: Any) -> None:
     """`fgan sample`: draw from a trained generator, all of one class or every class in turn."""
-    check_count("--num", num)
-    if not out.parent.is_dir():
-        raise ValueError(f"there is no folder {out.parent} to write {out.name} into")
-    run, target = Run.load(folder / CONFIG), _device(device)
-    names = run.class_names
-    labels, columns = None, min(num, 10)
-    headings: Sequence[str] = ()
-    if condition is not None:
-        if not run.config.conditional:
-            raise ValueError(f"the run in {folder} is unconditional: leave --condition out")
-        labels = torch.full((num,), _label(condition, names), device=target)
-    elif run.config.conditional:
-        labels = torch.arange(num, device=target) % len(names)
-        columns = min(num, len(names))
-        headings = names[:columns]
-    algorithm = _built(run, target, folder / CONFIG)
-    state, _ = load_latest(folder, like=algorithm.init())
-    source = torch.Generator().manual_seed(mix_seed(seed))
-    latent = torch.randn(num, algorithm.latent_dim, generator=source, device="cpu").to(target)
-    with torch.no_grad():
-        samples = algorithm.generate(state, latent, labels)
-    if samples.ndim == 2:
-        pictures.save_points(out, samples, labels)
-    else:
-        pictures.save_images(out, samples, columns, headings)
-    console.print(f"{num} samples in {out}")
+    from fgan.run.sampling import sample_run
+
+    sample_run(folder, _device(device), console.print, **options)
+
+
+def export_command(console: Console, folder: Path, to: str, out: Path | None) -> None:
+    """`fgan export`: a trained generator as a file for other programs."""
+    from fgan.run.export import check_format, export
+    from fgan.run.trained import load as load_run
+
+    check_format(to)
+    for path in export(load_run(folder, "cpu"), to, folder, out):
+        console.print(f"written    {path}")
 
 
 def evaluate_command(console: Console, folder: Path, device: str | None, **options: Any) -> None:
@@ -245,18 +221,6 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"fgan: {message} ({self.prog} --help says more)\n")
 
 
-def _label(condition: str, names: Sequence[str]) -> int:
-    """A class by its name or its number."""
-    if condition in names:
-        return names.index(condition)
-    if condition.isdecimal() and int(condition) < len(names):
-        return int(condition)
-    raise ValueError(
-        f"{condition!r} is no class of this run; its classes are 0 to {len(names) - 1}: "
-        f"{', '.join(names)}"
-    )
-
-
 def _greet(
     console: Console,
     run: Run,
@@ -329,11 +293,23 @@ def _parser() -> argparse.ArgumentParser:
     add = commands.add_parser("sample", help="draw from a trained generator").add_argument
     commands.choices["sample"].set_defaults(command=sample_command)
     add("folder", type=_path, metavar="DIR", help="of the run")
-    add("--num", type=int, default=64, metavar="N", help="(default: 64)")
+    add("--num", type=int, metavar="N", help="(default: 64; of --interpolate: 8)")
     add("--condition", metavar="LABEL", help="a class, by name or number (default: all in turn)")
     add("--seed", type=int, default=0, metavar="S", help="of the latents (default: 0)")
-    add("--out", type=_path, required=True, metavar="FILE.png")
+    add("--out", type=_path, metavar="FILE", help="FILE.png: a grid; FILE.npz: arrays of NumPy")
+    add("--files", type=_path, metavar="DIR", help="each sample as a PNG, a sub-folder a class")
+    add("--sheets", type=_path, metavar="DIR", help="a contact sheet of N samples for each class")
+    add("--film", type=_path, metavar="FILE.gif", help="the pictures of training, animated")
+    add("--interpolate", type=int, metavar="K", help="N rows of K samples from latent to latent")
+    add("--truncation", type=float, metavar="T", help="latents within ±T: less variety")
     add("--device", metavar="D", help="(default: cuda where there is one, else cpu)")
+
+    about = "write a trained generator as a file for other programs (extra export)"
+    add = commands.add_parser("export", help=about).add_argument
+    commands.choices["export"].set_defaults(command=export_command)
+    add("folder", type=_path, metavar="DIR", help="of the run")
+    add("--to", required=True, metavar="FORMAT", help="safetensors, torch-export or onnx")
+    add("--out", type=_path, metavar="FOLDER", help="(default: DIR/export)")
 
     about = "play rounds again, and find the first number that is not finite"
     add = commands.add_parser("replay", help=about).add_argument

@@ -26,14 +26,14 @@ BREAKS = {
     # the files of a run
     "the checkpoint before its picture": Break(
         "Records.save",
-        """save_samples(picture_path(self._pictures, done), samples, labels, self._data)
+        """save_samples(path, samples, labels, self._data)
             self._history.save(state, done)""",
         "self._history.save(state, done); "
-        "save_samples(picture_path(self._pictures, done), samples, labels, self._data)",
+        "save_samples(path, samples, labels, self._data)",
         "durable resume",
     ),
     "figures not on the disk before the checkpoint": Break(
-        "Records.save", "self._metrics.sync()", "pass", "durable",
+        "Records.save", "self._metrics.on_samples(done, samples, labels, None)", "pass", "durable",
     ),
     "a name before its content": Break(
         "replacing", "os.fsync(file.fileno())", "pass", "durable",
@@ -607,5 +607,32 @@ BREAKS = {
     ),
     "classifier is kept by its name alone": Break(
         "_fingerprint", "digest.update(tensor.cpu().numpy().tobytes())", "pass", "evaluate",
+    ),
+
+    # what a run leaves behind
+    "a loaded generator without the EMA": Break(
+        "trained._trained", "state.ema if isinstance(state.ema, EMA) else state.generator",
+        "state.generator", "load",
+    ),
+    "a loaded network in training mode": Break(
+        "trained._trained", "fill(copied(module, str(device)), params | buffers).eval()",
+        "fill(copied(module, str(device)), params | buffers).train()", "load",
+    ),
+    "truncation by clamping": Break(
+        "truncated", "torch.copysign(moved, latent.double())",
+        "latent.double().clamp(-limit, limit)", "load",
+    ),
+    "a straight line between latents": Break(
+        "interpolated", "is_flat = angle.sin() < 1e-6", "is_flat = angle.sin() < 9", "load",
+    ),
+    "an exported file that nothing checks": Break(
+        "_check_equal", "not difference <= limit", "False", "export",
+    ),
+    "a graph for one batch size": Break(
+        "export._dynamic", 'batch = {0: torch.export.Dim("batch")}', "batch = {}", "export",
+    ),
+    "the rest of the loggers not told of the end": Break(
+        "Records.end", "stack.callback(logger.on_end, self._done)", "logger.on_end(self._done)",
+        "loggers",
     ),
 }  # fmt: skip

@@ -157,7 +157,8 @@ def first_failure(output: str) -> str:
 
 def run(copy: Path, tests: str) -> tuple[int, str]:
     """(exit status, output) of pytest on some test files of the copy."""
-    environment = os.environ | {"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
+    places = os.pathsep.join(filter(None, [str(copy), os.environ.get("PYTHONPATH")]))
+    environment = os.environ | {"PYTHONPATH": places, "PYTHONDONTWRITEBYTECODE": "1"}
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
     done = subprocess.run(
         [*command, *test_files(copy, tests)],

@@ -56,9 +56,27 @@ def load(path: str | Path, like: State) -> State:
     where it is missing, truncated or changed.
     """
     path = Path(path)
+    return fitted(path, read(path), like)
+
+
+def read(path: Path) -> Mapping[str, Tensor]:
+    """The leaves of the tree in the file at `path`, on the CPU, by where they stand in it.
+
+    Every checksum is compared. Raises CheckpointError and DamagedError as `load` does.
+    """
     if not path.is_file():
         raise DamagedError(f"there is no checkpoint at {path}")
     found, digest = _leaves(path, _content(path))
+    if digest is not None and digest != _digest(found):  # None: by a version before 0.2.0
+        raise DamagedError(f"{path} is damaged: the checksum of its content is wrong")
+    return found
+
+
+def fitted(path: Path, found: Mapping[str, Tensor], like: State) -> State:
+    """The leaves that `read` found in the file at `path`, as a tree like `like`.
+
+    Raises CheckpointError, naming the first difference, where they do not fit.
+    """
     expected = tree.named_leaves(like)
     for name in (*expected, *found):
         if name not in found or name not in expected:
@@ -68,8 +86,6 @@ def load(path: str | Path, like: State) -> State:
         have, want = _describe(found[name]), _describe(tensor)
         if have != want:
             raise CheckpointError(f"{path} is of another model: {name} is {have}, expected {want}")
-    if digest is not None and digest != _digest(found):  # None: by a version before 0.2.0
-        raise DamagedError(f"{path} is damaged: the checksum of its content is wrong")
     # Copies: leaves of a file made by others may share memory, which a donated step writes into.
     leaves = [found[name].detach().clone().to(tensor.device) for name, tensor in expected.items()]
     loaded: State = tree.unflatten(leaves, tree.flatten(like)[1])

@@ -139,10 +139,21 @@ class Run:
         Raises ValueError where the settings, the recipe and the sample's shape do not fit, and
         where the networks cannot be held in memory.
         """
+        return self.built(device)[0]
+
+    def built(self, device: torch.device | str = "cpu") -> tuple[Algorithm, nn.Module, nn.Module]:
+        """The algorithm with fresh networks on `device`, the generator and the critic.
+
+        Raises ValueError as `build` does.
+        """
         self._check_size()
         with torch.device("cpu"):  # whatever the default device is
-            generator, critic = self._networks()
-        return self._recipe()(generator.to(device), critic.to(device))
+            generator, critic = (network.to(device) for network in self._networks())
+        return self.algorithm(generator, critic), generator, critic
+
+    def algorithm(self, generator: nn.Module, critic: nn.Module) -> Algorithm:
+        """The algorithm of two networks with the recipe and the settings of this run."""
+        return self._recipe()(generator, critic)
 
     def _check_size(self) -> None:
         """Build the networks on the device meta, which takes no memory, and add up their bytes."""

@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
@@ -75,20 +76,25 @@ def load_latest(folder: Path, like: State) -> tuple[State, bool]:
     Where `checkpoint.pt` is damaged, the checkpoint before it is read, with a warning. Raises
     CheckpointError where no checkpoint is whole, or where one is of another model.
     """
+    return read_latest(folder, lambda path: checkpoints.load(path, like))
+
+
+def read_latest(folder: Path, read: Callable[[Path], State]) -> tuple[State, bool]:
+    """`load_latest` of whatever `read` makes of a checkpoint's file."""
     latest, older = folder / CHECKPOINT, earlier(folder)
     if not latest.exists() and not older:
         raise no_checkpoint(folder)
     try:
-        return checkpoints.load(latest, like), True
+        return read(latest), True
     except DamagedError as damage:
         for number in sorted(older, reverse=True):
             try:
-                state = checkpoints.load(older[number], like)
+                state = read(older[number])
             except DamagedError:
                 continue
             warnings.warn(
                 f"{damage}. {older[number]} is used in its place, the state after round {number}",
-                stacklevel=2,
+                stacklevel=3,
             )
             return state, False
         raise

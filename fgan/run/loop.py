@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +19,7 @@ from fgan.run.checkpoints import not_finite
 from fgan.run.configuration import Run
 from fgan.run.history import CHECKPOINT, EARLIER, History, no_checkpoint
 from fgan.run.lock import exclusive
+from fgan.run.loggers import Logger, check_loggers
 from fgan.run.metrics import MetricsFile
 from fgan.run.records import DivergenceError, Records, SaveError, writing
 from fgan.run.samples import draw_samples, fixed_samples, remove_later
@@ -50,20 +51,24 @@ def train(
     keep: int = 3,
     display: Display | None = None,
     run: Run | None = None,
+    loggers: Sequence[Logger] = (),
 ) -> GANState:
     """Train for `rounds` rounds and return the final state.
 
     Every random number follows from `seed`. The folder `out` gets `metrics.jsonl` (a line every
-    `log_every` rounds), `samples/round-NNNNNN.png` (fixed latents, a column per class when
-    `conditional`) and `checkpoint.pt`, both every `sample_every` rounds (default: ten times) and at
-    the end; the `keep` checkpoints before it stay in `checkpoints/`. A `run` is written as
-    `config.json`, and without one the data's fingerprint alone. Files are whole or not there, also
-    after a crash, a power cut or on a full disk.
+    `log_every` rounds), and every `sample_every` rounds (default: ten times) and at the end
+    `samples/round-NNNNNN.png` (fixed latents, a column per class when `conditional`), `curves.png`
+    (the figures over the rounds) and `checkpoint.pt`; the `keep` checkpoints before it stay in
+    `checkpoints/`. A `run` is written as `config.json`, and without one the data's fingerprint
+    alone. Files are whole or not there, also after a crash, a power cut or on a full disk.
 
     With `resume`, the run goes on from the latest whole checkpoint, and on the CPU it ends in the
     same bits as one that was never interrupted, its figures and pictures included. Ctrl-C, SIGTERM
     and SIGHUP end the run after the round in progress, with everything saved; a second Ctrl-C ends
     it at once. With other data than before it is refused, and nothing is changed.
+
+    loggers: `fgan.run.loggers.Logger`s, told of the figures, pictures and the end of the run beside
+        the files, such as `TensorBoard` and `WandB` there.
 
     Raises ValueError before the first round for settings and data that do not fit, for an `out`
     that holds another run, and for one that another run writes into at the moment;
@@ -76,6 +81,7 @@ def train(
     every = default_interval(rounds) if sample_every is None else sample_every
     plan = _Plan(rounds, batch_size, seed, conditional, log_every, every)
     _check_settings(algorithm, plan, keep)
+    loggers = check_loggers(loggers)
     state = algorithm.init(seed)
     data = load(data, device=state.round.device) if isinstance(data, str) else data
     identity = fingerprint(data)
@@ -95,6 +101,7 @@ def train(
             rounds,
             display,
             run,
+            loggers,
         )
         start = int(state.round)
         stream = _batches(algorithm, state, data, plan, start, rounds - start)
@@ -196,6 +203,7 @@ def _open(
     rounds: int,
     display: Display | None,
     run: Run | None,
+    loggers: tuple[Logger, ...],
 ) -> tuple[GANState, Records]:
     """The state that the run starts from, and its files, open until the stack closes."""
     history = stack.enter_context(_locked(out, resume, keep))
@@ -208,7 +216,7 @@ def _open(
         raise ValueError(f"{out} has {start} rounds already, and {rounds} were asked for")
     with writing(history, out):
         metrics = MetricsFile(out / METRICS, start)
-        stack.callback(metrics.close)
+        stack.callback(metrics.on_end, start)
         remove_later(out / SAMPLES, start)
         if run is None:
             same_data.save(out / CONFIG, identity, keep=resume)
@@ -217,7 +225,10 @@ def _open(
     from fgan.run.progress import Display  # rich takes as long to import as all of fgan
 
     screen = stack.enter_context(display or Display(rounds, start))
-    return state, Records(algorithm, data, fixed, history, metrics, screen, out / SAMPLES, excused)
+    files = (history, metrics, screen, out / SAMPLES)
+    records = Records(algorithm, data, fixed, *files, excused, start, loggers)
+    stack.callback(records.end)
+    return state, records
 
 
 @contextmanager

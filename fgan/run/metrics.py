@@ -5,6 +5,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from torch import Tensor
+
 from fgan.data.files import replacing
 from fgan.run.json_files import parse_object
 
@@ -12,7 +14,7 @@ Figures = Mapping[str, float]
 
 
 class MetricsFile:
-    """`metrics.jsonl`: one object per logged round, its `round` first."""
+    """`metrics.jsonl`: one object per logged round, its `round` first. A logger."""
 
     def __init__(self, path: Path, rounds_done: int = 0) -> None:
         """Go on after round `rounds_done`; what a lost continuation wrote beyond it is dropped.
@@ -32,17 +34,19 @@ class MetricsFile:
         # Without a buffer: what could not be written is not tried again when the file is closed.
         self._file = path.open("ab", buffering=0)
 
-    def write(self, round_index: int, figures: Figures) -> None:
+    def on_round(self, done: int, figures: Figures) -> None:
         """Append a line, at once."""
-        line = json.dumps({"round": round_index, **figures}).encode() + b"\n"
+        line = json.dumps({"round": done, **figures}).encode() + b"\n"
         while line:  # a disk that is nearly full takes a part, and refuses the rest
             line = line[self._file.write(line) :]
 
-    def sync(self) -> None:
+    def on_samples(
+        self, done: int, samples: Tensor, labels: Tensor | None, picture: Path | None
+    ) -> None:
         """Let every line reach the disk: before a checkpoint that counts on them is saved."""
         os.fsync(self._file.fileno())
 
-    def close(self) -> None:
+    def on_end(self, done: int) -> None:
         """Close the file."""
         self._file.close()
 

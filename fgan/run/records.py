@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,9 @@ from torch import Tensor
 
 from fgan.data import DataSet
 from fgan.run import checkpoints
+from fgan.run.curves import CURVES, Curves
 from fgan.run.history import History
+from fgan.run.loggers import Logger
 from fgan.run.metrics import MetricsFile
 from fgan.run.origin import replay_hint
 from fgan.run.samples import draw_samples, picture_path, save_samples
@@ -59,15 +61,26 @@ class Records:
         screen: Display,
         pictures: Path,
         excused: frozenset[str],
+        done: int = 0,
+        loggers: tuple[Logger, ...] = (),
     ) -> None:
         """excused: the leaves of the state that may hold numbers that are not finite."""
         self._algorithm, self._data, self._fixed = algorithm, data, fixed
         self._history, self._metrics, self._screen = history, metrics, screen
         self._pictures, self._excused = pictures, excused
+        self._curves = Curves(pictures.parent / CURVES, metrics.path)
+        self._done, self._loggers = done, loggers
 
     def advance(self, done: int) -> None:
         """Show that `done` rounds are complete."""
         self._screen.advance(done)
+        self._done = done
+
+    def end(self) -> None:
+        """Tell every logger that the run has ended, whatever the others raise."""
+        with ExitStack() as stack:
+            for logger in (self._curves, *self._loggers):
+                stack.callback(logger.on_end, self._done)
 
     def log(self, done: int, info: GANInfo) -> None:
         """Write the figures of round `done` and show them.
@@ -76,8 +89,10 @@ class Records:
         """
         figures = self._figures(done, info)
         with writing(self._history, self._metrics.path):
-            self._metrics.write(done, figures)
+            self._metrics.on_round(done, figures)
         self._screen.show(done, figures)
+        for logger in (self._curves, *self._loggers):
+            logger.on_round(done, dict(figures))
 
     def save(self, done: int, info: GANInfo, state: GANState) -> None:
         """Save the picture and the state after round `done`.
@@ -94,10 +109,15 @@ class Records:
             self._diverged(done, f"the state's {wrong[0]} is not finite")
         latent, labels = self._fixed
         samples = draw_samples(self._algorithm, state, latent, labels, self._data)
+        path = picture_path(self._pictures, done)
         with writing(self._history, self._pictures):
-            self._metrics.sync()
-            save_samples(picture_path(self._pictures, done), samples, labels, self._data)
+            self._curves.on_samples(done, samples, labels, None)
+            self._metrics.on_samples(done, samples, labels, None)
+            save_samples(path, samples, labels, self._data)
             self._history.save(state, done)
+        picture = path if path.exists() else None
+        for logger in self._loggers:
+            logger.on_samples(done, samples.detach(), labels, picture)
 
     def _figures(self, done: int, info: GANInfo) -> dict[str, float]:
         """The round's figures as numbers: the one place where the host waits for the device."""

@@ -71,7 +71,12 @@ def picture_path(folder: Path, done: int) -> Path:
 
 def remove_later(folder: Path, done: int) -> None:
     """Remove the pictures after round `done`, which a lost continuation of the run left behind."""
-    for path in folder.glob("round-*.png"):
-        match = _NAME.fullmatch(path.name)
-        if match and int(match[1]) > done:
+    for number, path in saved_pictures(folder).items():
+        if number > done:
             path.unlink(missing_ok=True)
+
+
+def saved_pictures(folder: Path) -> dict[int, Path]:
+    """The pictures in a run's folder `samples/`, by their round."""
+    named = ((_NAME.fullmatch(path.name), path) for path in folder.glob("round-*.png"))
+    return {int(match[1]): path for match, path in named if match}

@@ -24,7 +24,9 @@ PAGE = (ROOT / "README.md").read_text()
 
 SMALLER = {
     '"fashion-mnist", batch_size=64': '"glyphs", batch_size=8',  # nothing is downloaded
+    '"fashion-mnist", rounds=1000': '"glyphs", rounds=2',
     "rounds=1000": "rounds=2",
+    '64, condition="Sneaker"': '8, condition="7"',
     "batch_size=64": "batch_size=8",
     "torch.randn(64, 64), condition=torch.full((64,), 6)": (
         "torch.randn(8, 64), condition=torch.full((8,), 6)"
@@ -45,8 +47,9 @@ def blocks(page, language):
     return re.findall(rf"^```{language}\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
 
 
-def test_the_python_runs(monkeypatch):
+def test_the_python_runs(monkeypatch, tmp_path):
     """All blocks in order, in one namespace; the tests among them are called."""
+    monkeypatch.chdir(tmp_path)  # where a run is written
     code = "\n".join(blocks(PAGE, "python"))
     for large, small in SMALLER.items():
         assert large in code, f"README.md no longer says {large!r}"
@@ -56,7 +59,8 @@ def test_the_python_runs(monkeypatch):
     names = dict(READERS)
     torch.manual_seed(0)  # the latents of the last line
     exec(compile(code, "README.md", "exec"), names)
-    assert names["shirts"].shape == (8, 1, 28, 28)
+    assert names["shirts"].shape == names["sneakers"].shape == (8, 1, 28, 28)
+    assert torch.isfinite(names["sneakers"]).all()
     assert names["state"].round == 2
     assert names["states"].round.tolist() == [1, 1, 1]
     tests = [value for name, value in names.items() if name.startswith("test_")]
@@ -100,14 +104,14 @@ def test_the_command_lines_are_understood(monkeypatch):
         if re.search(r"(?:^|/)fgan ", line)
     ]
     reached = []
-    for command in ("train", "sample", "evaluate", "replay"):
+    for command in ("train", "sample", "export", "evaluate", "replay"):
         monkeypatch.setattr(
             f"fgan.cli.{command}_command",
             lambda console, *, name=command, **_: reached.append(name),
         )
     for line in lines:
-        assert main(shlex.split(line)[1:]) == 0, line
-    assert set(reached) == {"train", "sample", "evaluate", "replay"}
+        assert main(shlex.split(line, comments=True)[1:]) == 0, line
+    assert set(reached) == {"train", "sample", "export", "evaluate", "replay"}
     assert len(reached) == len(lines)
 
 

@@ -19,7 +19,7 @@ import fgan
 
 def data_and_train() -> list[Target]:
     """The targets of this module."""
-    return [*_data(), *_train()]
+    return [*_data(), *_train(), *_load()]
 
 
 def _set(**changes: Any) -> Any:
@@ -210,6 +210,40 @@ def _train() -> list[Target]:
     # rich and Pillow draw from Python's generator while they are imported.
     trained(**{name: argument.value for name, argument in arguments.items()})
     return [Target("train", trained, arguments, check, slow=True)]
+
+
+def _load() -> list[Target]:
+    generator, critic = OwnGenerator((2,)), OwnCritic((2,))
+    algorithm, place = fgan.gan(generator, critic), tempfile.TemporaryDirectory()
+    source = torch.Generator().manual_seed(5)
+    points = _set(samples=torch.randn(9, 2, generator=source))
+    with contextlib.redirect_stdout(io.StringIO()):
+        state = fgan.train(
+            algorithm, points, rounds=1, out=f"{place.name}/run", batch_size=3, conditional=False
+        )
+    sampled = fgan.load(f"{place.name}/run", generator=generator, critic=critic).sample
+
+    def loaded(folder: Any, device: Any) -> Any:
+        folder = Path(place.name) / "run" if folder == "run" else folder
+        return fgan.load(folder, device, generator=generator, critic=critic).state
+
+    def check(params: Any) -> str | None:
+        return None if same(params, state.generator.params) else "another state"
+
+    def check_samples(got: Tensor) -> str | None:
+        drawn = torch.Generator().manual_seed(fgan.seeds.mix_seed(1))
+        latent = torch.randn(4, algorithm.latent_dim, generator=drawn)
+        expected = algorithm.generate(state, latent)
+        return None if torch.equal(got, expected) else "other samples"
+
+    return [
+        Target("load", loaded, {
+            "folder": a("run", "out", "folder"), "device": a("cpu", "device", "device"),
+        }, check, digest=lambda got: got.generator.params),
+        Target("Trained.sample", sampled, {
+            "num": a(4, "count", "num"), "seed": a(1, "seed", r"\bseed"),
+        }, check_samples),
+    ]  # fmt: skip
 
 
 def outs(make: Maker) -> list[Mutation]:

@@ -50,6 +50,7 @@ def test_a_run_leaves_its_settings_figures_pictures_and_state(trained):
         "checkpoint.pt",
         "checkpoints",
         "config.json",
+        "curves.png",
         "metrics.jsonl",
         "samples",
     ]

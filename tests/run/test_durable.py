@@ -229,14 +229,14 @@ def test_a_mask_of_infinities_is_no_divergence(tmp_path):
 def test_a_full_disk_is_named_with_the_round_that_is_left(written, tmp_path, monkeypatch):
     """Which file, why, and from where to resume; and then it can be resumed."""
     whole = train(tmp_path / "whole", rounds=6)
-    out, sync = tmp_path / "run", MetricsFile.sync
+    out, sync = tmp_path / "run", MetricsFile.on_samples
 
-    def full(self):
-        sync(self)
+    def full(self, *about):
+        sync(self, *about)
         if (out / "checkpoint.pt").exists() == written:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(MetricsFile, "sync", full)
+    monkeypatch.setattr(MetricsFile, "on_samples", full)
     with pytest.raises(SaveError) as caught:
         train(out, rounds=6)
     assert caught.value.errno == errno.ENOSPC
@@ -264,11 +264,11 @@ def test_a_full_disk_names_the_checkpoint(tmp_path, monkeypatch):
 def test_a_line_that_is_nearly_written_is_not_written_twice(tmp_path):
     """What a full disk cuts off stays cut off when the file is closed, and is dropped later."""
     metrics = MetricsFile(tmp_path / "m.jsonl")
-    metrics.write(1, {"loss": 1.0})
-    metrics.close()
+    metrics.on_round(1, {"loss": 1.0})
+    metrics.on_end(1)
     with (tmp_path / "m.jsonl").open("a") as file:
         file.write('{"round": 2, "lo')
-    MetricsFile(tmp_path / "m.jsonl", rounds_done=2).close()
+    MetricsFile(tmp_path / "m.jsonl", rounds_done=2).on_end(2)
     assert (tmp_path / "m.jsonl").read_text() == '{"round": 1, "loss": 1.0}\n'
 
 
@@ -283,7 +283,7 @@ def test_a_damaged_line_among_the_figures_is_named(line, tmp_path):
     with pytest.raises(ValueError, match=r"m\.jsonl, line 2, is "):
         MetricsFile(path, rounds_done=3)
     assert path.read_bytes() == content
-    MetricsFile(path, rounds_done=1).close()  # where it belongs to no round that is done
+    MetricsFile(path, rounds_done=1).on_end(1)  # where it belongs to no round that is done
     assert path.read_bytes() == b'{"round": 1}\n'
 
 
