@@ -21,6 +21,7 @@ from torch import Tensor
 
 from fgan import tree
 from fgan.losses import Loss
+from fgan.networks.second_order import twice_differentiable
 from fgan.penalties import PAIRING, SAMPLE_AT, Points, takes_conditions
 from fgan.scalars import Scalar, check_count, check_flag, check_scalar, scalar_at
 from fgan.scores import as_scores, check_callable, describe
@@ -139,7 +140,8 @@ def adversarial(
         def score(x: Tensor, *conditions: Tensor) -> Tensor:
             return scores_at(x, *conditions)[0]
 
-        total, penalty, values = _add_penalties(penalties, score, adversarial_loss, data)
+        for_penalties = twice_differentiable(score)
+        total, penalty, values = _add_penalties(penalties, for_penalties, adversarial_loss, data)
         for head, pair in zip(heads, parts, strict=True):
             on_real, on_fake = (_head_loss(head, output, data) for output in pair)
             total = _add(total, head, on_real + on_fake, data, values, head.name)

@@ -11,6 +11,7 @@ from fgan.networks.per_sample import (
     mixing_layers,
 )
 from fgan.networks.randomness import check_deterministic, find_randomness, is_transformed
+from fgan.networks.second_order import no_second_derivative, twice_differentiable
 from fgan.networks.squash import check_last_layer
 from fgan.networks.synchronized import synchronized
 
@@ -27,7 +28,9 @@ __all__ = [
     "is_transformed",
     "make_functional",
     "mixing_layers",
+    "no_second_derivative",
     "parameters_and_buffers",
     "reinitialized",
     "synchronized",
+    "twice_differentiable",
 ]
