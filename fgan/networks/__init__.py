@@ -2,6 +2,7 @@
 
 from fgan.networks.functional import Network, make_functional, parameters_and_buffers
 from fgan.networks.initialise import reinitialized
+from fgan.networks.latents import of_flat_latents
 from fgan.networks.mismatch import check_module
 from fgan.networks.per_sample import (
     ALTERNATIVES,
@@ -29,6 +30,7 @@ __all__ = [
     "make_functional",
     "mixing_layers",
     "no_second_derivative",
+    "of_flat_latents",
     "parameters_and_buffers",
     "reinitialized",
     "synchronized",

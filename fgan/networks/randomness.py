@@ -10,6 +10,7 @@ import random
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from math import prod
 from typing import Any
 
 import torch
@@ -26,7 +27,9 @@ from fgan.scores import describe
 _SIZE = 2  # of the batch: BatchNorm in training mode needs two samples
 
 
-def check_deterministic(generator: nn.Module, critic: nn.Module, latent_dim: int) -> None:
+def check_deterministic(
+    generator: nn.Module, critic: nn.Module, latent_shape: tuple[int, ...]
+) -> None:
     """Raise ValueError if the generator or the critic draws random numbers in its forward pass.
 
     Each network runs twice in training mode on a batch of two: the generator on fixed latents, the
@@ -45,7 +48,7 @@ def check_deterministic(generator: nn.Module, critic: nn.Module, latent_dim: int
         return
     if _has_known_layers(generator) and _has_known_layers(critic):
         return
-    latent = torch.linspace(-1, 1, _SIZE * latent_dim).reshape(_SIZE, latent_dim)
+    latent = torch.linspace(-1, 1, _SIZE * prod(latent_shape)).reshape(_SIZE, *latent_shape)
     latent = latent.to(parameters[0])
     classes = getattr(generator, "num_classes", None) or getattr(critic, "num_classes", None)
     samples = _check_network("generator", generator, latent, classes)
