@@ -3,6 +3,7 @@
 from fgan.networks.functional import Network, make_functional, parameters_and_buffers
 from fgan.networks.initialise import reinitialized
 from fgan.networks.latents import of_flat_latents
+from fgan.networks.mean_score import MeanScore
 from fgan.networks.mismatch import check_module
 from fgan.networks.per_sample import (
     ALTERNATIVES,
@@ -18,6 +19,7 @@ from fgan.networks.synchronized import synchronized
 
 __all__ = [
     "ALTERNATIVES",
+    "MeanScore",
     "Network",
     "batch_dependence",
     "check_batch_independent",

@@ -20,6 +20,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 from fgan import tree
 from fgan.networks.attributes import Attributes
 from fgan.networks.autocast import AutocastUnderVmap
+from fgan.networks.mean_score import MeanScore
 from fgan.networks.mismatch import Expected, check_module, mismatch
 from fgan.scalars import check_flag
 from fgan.scores import check_tensor
@@ -214,6 +215,8 @@ def _check_hooks(name: str, layer: nn.Module) -> None:
 
 def arity(module: nn.Module) -> tuple[int, float]:
     """The fewest and the most positional inputs that the forward method takes."""
+    while type(module) is MeanScore:  # it takes what its critic takes
+        module = module.critic
     kinds = inspect.Parameter
     inputs = list(inspect.signature(module.forward).parameters.values())
     positional = [
