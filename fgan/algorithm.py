@@ -379,7 +379,8 @@ def _check_objectives_deterministic(
             fake = fakes(game, state, drawn.critic_latent[0], condition)
             data = Data(fake, fake, condition, drawn.mix[0], extras[0], state.round)
             of_critic = critic_gradient(game, state, data)
-            data = Data(fake, None, condition, None, extras[1].get("generator", {}), state.round)
+            real = fake if game.generator_objective.uses_real else None
+            data = Data(real, None, condition, None, extras[1].get("generator", {}), state.round)
             return of_critic, generator_gradient(game, state, drawn.generator_latent, data)
 
         try:

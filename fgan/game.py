@@ -211,7 +211,7 @@ def generator_update(
     the objective needs `real` or `extra` and there is none.
     """
     if parts.uses_real and real is None:
-        raise ValueError("this generator's loss uses the real scores: give real samples too")
+        raise ValueError("this generator's objective uses real samples: give them too, real=...")
     extra = _extra(parts.extra[1], extra)
     checks.check_gan_state(state, "critic", "round")
     checks.check_generator_inputs(state, latent, condition, real, extra)

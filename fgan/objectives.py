@@ -99,6 +99,25 @@ class Head(NamedTuple):
     weight: Scalar = 1.0
 
 
+class Term(NamedTuple):
+    """A term of a generator's objective that sees the fakes: weight · mean of function(fake, data).
+
+    pix2pix has the distance to the target (Isola et al. 2017, arXiv 1611.07004, eq. 3 and 4):
+
+        def l1(fake, data):
+            return (fake - data.real).abs().flatten(1).mean(1)
+
+        adversarial_generator(non_saturating_generator_loss, Term(l1, weight=100.0))
+    """
+
+    function: Callable[[Tensor, Data], Tensor]
+    """`function(fake [B, ...], data) -> [B]`, with data.real and data.condition of the samples that
+    the latents belong to: those of the batch's last update."""
+    weight: Scalar = 1.0
+    name: str = ""
+    """In `info.terms`, behind "generator_"; the function's own name by default."""
+
+
 def adversarial(
     critic_loss: Loss,
     *terms: Penalty | Head,
@@ -117,7 +136,9 @@ def adversarial(
     check_flag("one_pass", one_pass)
     _check_loss("critic_loss", critic_loss)
     check_callable("distance", distance, "of the mean loss, 0-d", 1)
-    penalties, heads = _checked_terms(terms)
+    checked = _checked_terms(terms, Penalty, Head)
+    penalties = [term for term in checked if isinstance(term, Penalty)]
+    heads = [term for term in checked if isinstance(term, Head)]
 
     def objective(critic: Critic, data: Data) -> tuple[Tensor, Params, Figures]:
         def scores_at(x: Tensor, *conditions: Tensor) -> tuple[Tensor, list[Tensor], Params]:
@@ -168,32 +189,41 @@ def adversarial(
 
 
 def adversarial_generator(
-    generator_loss: Loss, *heads: Head, uses_real: bool = False
+    generator_loss: Loss, *terms: Head | Term, uses_real: bool = False
 ) -> GeneratorObjective:
-    """The generator's objective: mean loss of the fakes' scores, plus weighted losses of heads.
+    """The generator's objective: mean loss of the fakes' scores, plus weighted terms.
 
+    terms: losses of heads, and terms that see the fakes.
     uses_real: whether `generator_loss` uses the real scores, which are NaN otherwise.
+
+    Raises ValueError for a weight out of range, for two terms of one name, and for a penalty.
     """
     check_flag("uses_real", uses_real)
     _check_loss("generator_loss", generator_loss)
-    own_heads = _checked_terms(heads)[1]
+    checked = _checked_terms(terms, Head, Term)
+    own_heads = [term for term in checked if isinstance(term, Head)]
+    own_terms = [term for term in checked if isinstance(term, Term)]
 
     def objective(critic: Critic, fake: Tensor, data: Data) -> tuple[Tensor, Figures]:
         conditions = () if data.condition is None else (data.condition,)
         fake_scores, outputs = _split_output(critic(fake, *conditions)[0], fake, len(own_heads))
         # NaN, so that a loss that uses real scores without saying so shows it.
         real_scores = torch.full_like(fake_scores, torch.nan)
-        if data.real is not None:
+        if uses_real and data.real is not None:
             real_scores, _ = _split_output(critic(data.real, *conditions)[0], fake, len(own_heads))
         total = _mean(generator_loss(real_scores, fake_scores), fake_scores, generator_loss)
         figures: Figures = {}
         for head, output in zip(own_heads, outputs, strict=True):
             value = _head_loss(head, output, data)
             total = _add(total, head, value, data, figures, f"generator_{head.name}")
+        for term in own_terms:
+            value = _mean(term.function(fake, data), fake_scores, term.function)
+            total = _add(total, term, value, data, figures, f"generator_{term.name}")
         return total, figures
 
+    functions = [*(head.loss for head in own_heads), *(term.function for term in own_terms)]
     return GeneratorObjective(
-        objective, uses_real, calls=(generator_loss, *(h.loss for h in own_heads))
+        objective, uses_real or bool(own_terms), calls=(generator_loss, *functions)
     )
 
 
@@ -292,11 +322,11 @@ def _head_loss(head: Head, output: Tensor, data: Data) -> Tensor:
 
 
 def _add(
-    total: Tensor, head: Head, value: Tensor, data: Data, figures: Figures, name: str
+    total: Tensor, term: Head | Term, value: Tensor, data: Data, figures: Figures, name: str
 ) -> Tensor:
-    """The total with a head's weighted loss, which is noted under its name."""
+    """The total with the weighted loss of a head or term, which is noted under its name."""
     figures[name] = value
-    weight = tree.like(scalar_at(head.weight, data.round), value)
+    weight = tree.like(scalar_at(term.weight, data.round), value)
     return total + weight * value
 
 
@@ -361,22 +391,30 @@ def check_objectives(critic: object, generator: object) -> None:
                 )
 
 
-def _checked_terms(terms: tuple[Any, ...]) -> tuple[list[Penalty], list[Head]]:
-    """(penalties, heads) with names, and weights as numbers of Python."""
+def _checked_terms(terms: tuple[Any, ...], *kinds: type) -> list[Any]:
+    """The terms with names, and with weights as numbers of Python."""
     for term in terms:
-        if not isinstance(term, Penalty | Head):
-            raise ValueError(f"an objective's terms are Penalty and Head, and {term!r} was given")
-    penalties = [_checked(term) for term in terms if isinstance(term, Penalty)]
-    heads = []
-    for term in terms:
-        if isinstance(term, Head):
-            _check_loss(f"the loss of head {term.name!r}", term.loss)
-            weight = check_scalar(f"the weight of head {term.name!r}", term.weight, 0.0)
-            heads.append(term._replace(weight=weight))
-    names = [*(term.name for term in penalties), *(head.name for head in heads)]
+        if not isinstance(term, kinds):
+            known = " and ".join(kind.__name__ for kind in kinds)
+            raise ValueError(f"this objective's terms are {known}, and {term!r} was given")
+    checked = [_checked(term) if isinstance(term, Penalty) else _weighted(term) for term in terms]
+    names = [term.name for term in checked]
     for name in names:
         if names.count(name) > 1 or {name, f"generator_{name}"} & _FIGURES:
             raise ValueError(
-                f"two figures of this objective are called {name!r}: give Penalty or Head a name"
+                f"two figures of this objective are called {name!r}: give "
+                f"{' or '.join(kind.__name__ for kind in kinds)} a name"
             )
-    return penalties, heads
+    return checked
+
+
+def _weighted(term: Any) -> Any:
+    """A head or a term with a name, and its weight as a number of Python."""
+    if isinstance(term, Head):
+        _check_loss(f"the loss of head {term.name!r}", term.loss)
+        weight = check_scalar(f"the weight of head {term.name!r}", term.weight, 0.0)
+        return term._replace(weight=weight)
+    check_callable("a term's function", term.function, "(fake [B, ...], data) -> [B]", 2)
+    name = term.name or _name_of(term.function)
+    weight = check_scalar(f"the weight of term {name!r}", term.weight, 0.0)
+    return term._replace(name=name, weight=weight)
