@@ -23,9 +23,13 @@ from fgan import tree
 from fgan.losses import Loss
 from fgan.networks.second_order import twice_differentiable
 from fgan.penalties import PAIRING, SAMPLE_AT, Points, takes_conditions
-from fgan.scalars import Scalar, check_count, check_flag, check_scalar, scalar_at
+from fgan.scalars import check_flag, scalar_at
 from fgan.scores import as_scores, check_callable, describe
-from fgan.types import Data, GANInfo, Params
+from fgan.terms import Head as Head
+from fgan.terms import Penalty as Penalty
+from fgan.terms import Term as Term
+from fgan.terms import check_loss, checked_terms, name_of
+from fgan.types import Data, Params
 from fgan.types import Draw as Draw
 
 Critic = Callable[..., tuple[Any, Params]]
@@ -67,57 +71,6 @@ class GeneratorObjective(NamedTuple):
     """As `CriticObjective.calls`."""
 
 
-class Penalty(NamedTuple):
-    """A penalty of a critic's objective: weight · mean of function(critic, points).
-
-    With `every=k` it is taken in every k-th round (the rounds 0, k, 2k, …), k times as heavy:
-    lazy regularisation (Karras et al. 2020, arXiv 1912.04958, appendix B). Which rounds is decided
-    by the noise, outside of traced code, so a round without the penalty does not pay for it.
-    """
-
-    function: Callable[..., Tensor]
-    """`function(critic, x [P, ...]) -> [P]`, and with conditions `function(critic, x,
-    conditions=(...))`; what `fgan.testing.check_penalty` accepts."""
-    weight: Scalar = 1.0
-    at: str | Callable[[Data], Points] = "interpolate"
-    """Where: a name in `fgan.penalties.SAMPLE_AT`, or a function of the update's data."""
-    every: int = 1
-    name: str = ""
-    """In `info.terms`; the function's own name by default."""
-
-
-class Head(NamedTuple):
-    """A further output of a critic that returns (scores, output, ...), and the loss it has.
-
-    `loss(output [B, ...], condition [B, ...]) -> [B]`, on real samples and on fakes in the critic's
-    objective, and on fakes in the generator's: an auxiliary classifier with cross entropy (Odena et
-    al. 2017, arXiv 1610.09585, eq. 2 and 3).
-    """
-
-    name: str
-    loss: Callable[[Tensor, Tensor], Tensor]
-    weight: Scalar = 1.0
-
-
-class Term(NamedTuple):
-    """A term of a generator's objective that sees the fakes: weight · mean of function(fake, data).
-
-    pix2pix has the distance to the target (Isola et al. 2017, arXiv 1611.07004, eq. 3 and 4):
-
-        def l1(fake, data):
-            return (fake - data.real).abs().flatten(1).mean(1)
-
-        adversarial_generator(non_saturating_generator_loss, Term(l1, weight=100.0))
-    """
-
-    function: Callable[[Tensor, Data], Tensor]
-    """`function(fake [B, ...], data) -> [B]`, with data.real and data.condition of the samples that
-    the latents belong to: those of the batch's last update."""
-    weight: Scalar = 1.0
-    name: str = ""
-    """In `info.terms`, behind "generator_"; the function's own name by default."""
-
-
 def adversarial(
     critic_loss: Loss,
     *terms: Penalty | Head,
@@ -134,9 +87,9 @@ def adversarial(
     Raises ValueError for a weight, place or interval out of range, and for two terms of one name.
     """
     check_flag("one_pass", one_pass)
-    _check_loss("critic_loss", critic_loss)
+    check_loss("critic_loss", critic_loss)
     check_callable("distance", distance, "of the mean loss, 0-d", 1)
-    checked = _checked_terms(terms, Penalty, Head)
+    checked = checked_terms(terms, Penalty, Head)
     penalties = [term for term in checked if isinstance(term, Penalty)]
     heads = [term for term in checked if isinstance(term, Head)]
 
@@ -199,8 +152,8 @@ def adversarial_generator(
     Raises ValueError for a weight out of range, for two terms of one name, and for a penalty.
     """
     check_flag("uses_real", uses_real)
-    _check_loss("generator_loss", generator_loss)
-    checked = _checked_terms(terms, Head, Term)
+    check_loss("generator_loss", generator_loss)
+    checked = checked_terms(terms, Head, Term)
     own_heads = [term for term in checked if isinstance(term, Head)]
     own_terms = [term for term in checked if isinstance(term, Term)]
 
@@ -221,7 +174,10 @@ def adversarial_generator(
             total = _add(total, term, value, data, figures, f"generator_{term.name}")
         return total, figures
 
-    functions = [*(head.loss for head in own_heads), *(term.function for term in own_terms)]
+    functions: list[Callable[..., Any]] = [
+        *(head.loss for head in own_heads),
+        *(term.function for term in own_terms),
+    ]
     return GeneratorObjective(
         objective, uses_real or bool(own_terms), calls=(generator_loss, *functions)
     )
@@ -232,7 +188,7 @@ def _mean(values: object, scores: Tensor, loss: Callable[..., Tensor]) -> Tensor
     if not isinstance(values, Tensor) or values.shape != scores.shape:
         given = list(values.shape) if isinstance(values, Tensor) else describe(values)
         raise ValueError(
-            f"a loss is one value a sample, {list(scores.shape)}, and {_name_of(loss)!r} gave "
+            f"a loss is one value a sample, {list(scores.shape)}, and {name_of(loss)!r} gave "
             f"{given}"
         )
     return values.mean()
@@ -330,33 +286,6 @@ def _add(
     return total + weight * value
 
 
-def _checked(term: Penalty) -> Penalty:
-    form = "(critic, x) -> [P] such as fgan.penalties.gradient_penalty"
-    check_callable("a penalty's function", term.function, form, 2)
-    if callable(term.at):
-        check_callable("a penalty's place", term.at, "of fgan.types.Data", 1)
-    weight = check_scalar("penalty_weight", term.weight, 0.0)
-    every = check_count("every", term.every)
-    known = callable(term.at) or (isinstance(term.at, str) and term.at in SAMPLE_AT)
-    if not known:
-        raise ValueError(f"sample_at is one of {', '.join(SAMPLE_AT)}; {term.at!r} was given")
-    name = term.name or _name_of(term.function)
-    return term._replace(name=name, weight=weight, every=every)
-
-
-def _name_of(function: Any) -> str:
-    function = getattr(function, "func", function)  # of a partial
-    name: str = getattr(function, "__name__", type(function).__name__)
-    return name
-
-
-def _check_loss(name: str, loss: object) -> None:
-    check_callable(name, loss, "(scores [B], scores [B]) -> [B] such as those in fgan.losses", 2)
-
-
-_FIGURES = {name for name in GANInfo._fields if name != "terms"}
-
-
 def is_known(objective: CriticObjective | GeneratorObjective) -> bool:
     """Whether all that an objective calls is fgan's own, which draws no random numbers."""
 
@@ -389,32 +318,3 @@ def check_objectives(critic: object, generator: object) -> None:
                     "a draw's distribution is 'normal' or 'uniform', and "
                     f"{draw.distribution!r} was given"
                 )
-
-
-def _checked_terms(terms: tuple[Any, ...], *kinds: type) -> list[Any]:
-    """The terms with names, and with weights as numbers of Python."""
-    for term in terms:
-        if not isinstance(term, kinds):
-            known = " and ".join(kind.__name__ for kind in kinds)
-            raise ValueError(f"this objective's terms are {known}, and {term!r} was given")
-    checked = [_checked(term) if isinstance(term, Penalty) else _weighted(term) for term in terms]
-    names = [term.name for term in checked]
-    for name in names:
-        if names.count(name) > 1 or {name, f"generator_{name}"} & _FIGURES:
-            raise ValueError(
-                f"two figures of this objective are called {name!r}: give "
-                f"{' or '.join(kind.__name__ for kind in kinds)} a name"
-            )
-    return checked
-
-
-def _weighted(term: Any) -> Any:
-    """A head or a term with a name, and its weight as a number of Python."""
-    if isinstance(term, Head):
-        _check_loss(f"the loss of head {term.name!r}", term.loss)
-        weight = check_scalar(f"the weight of head {term.name!r}", term.weight, 0.0)
-        return term._replace(weight=weight)
-    check_callable("a term's function", term.function, "(fake [B, ...], data) -> [B]", 2)
-    name = term.name or _name_of(term.function)
-    weight = check_scalar(f"the weight of term {name!r}", term.weight, 0.0)
-    return term._replace(name=name, weight=weight)
