@@ -22,6 +22,7 @@ from fgan.networks.attributes import Attributes
 from fgan.networks.autocast import AutocastUnderVmap
 from fgan.networks.mean_score import MeanScore
 from fgan.networks.mismatch import Expected, check_module, mismatch
+from fgan.networks.refusals import check_kinds, refusal
 from fgan.scalars import check_flag
 from fgan.scores import check_tensor
 from fgan.types import Params
@@ -57,10 +58,12 @@ def make_functional(module: nn.Module, autocast: torch.dtype | None = None) -> N
     Raises ValueError for a module that cannot be pure: with dropout or another layer that draws
     random numbers, with a layer that writes into its parameters, with a lazy layer that has no
     shapes yet, with the hooks of `torch.nn.utils.spectral_norm` or `weight_norm`, or without
-    trainable parameters. `apply` raises ValueError for tensors of other names or shapes than the
+    trainable parameters; and for one that `torch.func` does not take, such as one with backward
+    hooks. `apply` raises ValueError for tensors of other names or shapes than the
     module's, which it takes in `params` or in `buffers`, and for inputs of another number.
     """
     check_module("the module", module)
+    check_kinds(module)
     _check_pure(module)
     if autocast is not None and not _is_float_dtype(autocast):
         raise ValueError(
@@ -104,7 +107,8 @@ def make_functional(module: nn.Module, autocast: torch.dtype | None = None) -> N
                     output = functional_call(copies[training], tensors, inputs)
                 output = _cast(output, inputs[0].dtype)
         except RuntimeError as error:
-            if reason := mismatch(name, tensors, inputs, str(error)):
+            reason = refusal(name, copies[training], error)
+            if reason := reason or mismatch(name, tensors, inputs, str(error)):
                 raise ValueError(reason) from error
             raise
         finally:

@@ -97,14 +97,15 @@ def _check_network(role: str, module: nn.Module, x: Tensor, classes: Any) -> Ten
     for conditions in _conditions(module, x, classes):
         if conditions and fits:
             break
-        before = tree.clone(network.params)
+        before = {name: _version_of(value) for name, value in network.params.items()}
+        values = tree.clone(network.params)
         run = _Run(network.apply, (network.params, network.buffers, x, *conditions))
         try:
             source = find_randomness(run)
         except Exception:  # these inputs do not fit this network
             continue
-        for name, value in before.items():
-            if not torch.equal(value, network.params[name]):
+        for name, value in network.params.items():
+            if _version_of(value) != before[name] or not torch.equal(value, values[name]):
                 raise ValueError(
                     f"the {role} ({type(module).__name__}) writes into its parameter {name!r} in "
                     "the forward pass, so the state that is passed in would change. Compute a new "
@@ -125,6 +126,11 @@ def _check_network(role: str, module: nn.Module, x: Tensor, classes: Any) -> Ten
         if result is None and isinstance(run.output, Tensor) and run.output.is_floating_point():
             result = run.output.detach()
     return result
+
+
+def _version_of(tensor: Tensor) -> int:
+    """How often torch has written into a tensor: the values may be the same as before."""
+    return 0 if tensor.is_inference() else tensor._version
 
 
 def _check_differentiable(role: str, module: nn.Module, network: Network, inputs: Any) -> None:
