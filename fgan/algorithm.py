@@ -40,6 +40,7 @@ from fgan.networks import (
     parameters_and_buffers,
     reinitialized,
 )
+from fgan.noisy import noisy
 from fgan.objectives import (
     CriticObjective,
     Draw,
@@ -277,6 +278,8 @@ class Settings(TypedDict, total=False):
     """Of one sample, for draws of that shape. Default: the generator's attribute."""
     augmentation: Augmentation | None
     """Both players' objectives under it: `fgan.augmented`."""
+    critic_noise: Draw | None
+    """Random numbers that the critic takes as its last input in training mode: `fgan.noisy`."""
 
 
 def make_algorithm(
@@ -317,6 +320,9 @@ def make_algorithm(
     if (augmentation := settings.get("augmentation")) is not None:
         critic_objective = augmented(critic_objective, augmentation)
         generator_objective = augmented(generator_objective, augmentation)
+    if (critic_noise := settings.get("critic_noise")) is not None:
+        critic_objective = noisy(critic_objective, critic_noise)
+        generator_objective = noisy(generator_objective, critic_noise)
     latent_shape = checks.latent_shape_of(
         generator, settings.get("latent_dim"), settings.get("latent_shape")
     )

@@ -1,5 +1,6 @@
 """Modules as pure functions, their initialisation, BatchNorm over processes, and checks."""
 
+from fgan.networks.dropout import NoiseDropout
 from fgan.networks.functional import Network, make_functional, parameters_and_buffers
 from fgan.networks.initialise import reinitialized
 from fgan.networks.latents import of_flat_latents
@@ -21,6 +22,7 @@ __all__ = [
     "ALTERNATIVES",
     "MeanScore",
     "Network",
+    "NoiseDropout",
     "batch_dependence",
     "check_batch_independent",
     "check_deterministic",

@@ -200,7 +200,13 @@ def _check_draws_nothing(name: str, layer: nn.Module) -> None:
             )
         if layer.sparse:
             raise ValueError(f"{name} has sparse gradients, which torch.func lacks: sparse=False")
-    if drops or isinstance(layer, nn.RReLU | nn.FractionalMaxPool2d | nn.FractionalMaxPool3d):
+    if drops:
+        raise ValueError(
+            f"{name} draws random numbers in the forward pass, so the network is no pure function. "
+            "Leave the dropout out, or use fgan.networks.NoiseDropout, whose mask is a part of the "
+            "round's noise."
+        )
+    if isinstance(layer, nn.RReLU | nn.FractionalMaxPool2d | nn.FractionalMaxPool3d):
         raise ValueError(
             f"{name} draws random numbers in the forward pass, so the network is no pure function. "
             "Remove the layer, or feed the random numbers in as an input."

@@ -116,7 +116,8 @@ def _check_network(role: str, module: nn.Module, x: Tensor, classes: Any) -> Ten
             raise ValueError(
                 f"the {role} ({type(module).__name__}) draws random numbers in its forward "
                 f"pass{when}: it uses {source}. A round could not be computed again. "
-                "Feed the random numbers in as data (Noise.extra, or a part of the latent). Draw "
+                "Feed the random numbers in as data (Noise.extra by the setting critic_noise, or a "
+                "part of the latent). Draw "
                 "fixed ones once, in __init__, and keep them as a buffer."
             )
         _check_differentiable(role, module, network, run.arguments[2:])
