@@ -31,6 +31,11 @@ def check_per_sample(critic: nn.Module) -> None:
 
 def check_samples(real: Tensor, fake: Tensor) -> None:
     """Raise ValueError unless fakes have the shape, dtype and device of the real samples."""
+    if not isinstance(fake, Tensor):
+        raise ValueError(
+            f"a generator gives one tensor of samples, and this one gave {describe(fake)}: return "
+            "the samples alone"
+        )
     check_tensor("fake", fake, like=real)
     if real.shape != fake.shape:
         raise ValueError(
