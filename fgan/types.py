@@ -23,7 +23,8 @@ class Batch(NamedTuple):
 
     real: Tensor
     """[n_critic, B, ...], floating point. A pack of samples that the critic judges together
-    (PacGAN, Lin et al. 2018, arXiv 1712.04086) is one sample, such as [4, F] for four rows of a table."""
+    (PacGAN, Lin et al. 2018, arXiv 1712.04086) is one sample, such as [4, F] for four
+    rows of a table."""
     condition: Tensor | None = None
     """[n_critic, B, ...], such as integer labels [n_critic, B]; None without conditions."""
 
