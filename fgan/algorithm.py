@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from math import prod
 from typing import Any, NamedTuple, TypedDict, Unpack
 
 import torch
@@ -35,9 +36,11 @@ from fgan.networks import (
     find_randomness,
     is_transformed,
     make_functional,
+    of_flat_latents,
     parameters_and_buffers,
     reinitialized,
 )
+from fgan.noisy import noisy
 from fgan.objectives import (
     CriticObjective,
     Draw,
@@ -260,6 +263,10 @@ class Settings(TypedDict, total=False):
     critic_optimizer: Optimizer | None
     latent_dim: int | None
     """Default: the generator's attribute of that name."""
+    latent_shape: tuple[int, ...] | None
+    """Of one latent as the generator takes it, such as (Z, 1, 1) for [B, Z, 1, 1]; noise and
+    `generate` keep [B, latent_dim], the product. Default: the generator's attribute, or
+    (latent_dim,)."""
     ema_decay: Scalar | None
     """Keep a running average of the generator's parameters, for `generate`."""
     update: str
@@ -271,6 +278,8 @@ class Settings(TypedDict, total=False):
     """Of one sample, for draws of that shape. Default: the generator's attribute."""
     augmentation: Augmentation | None
     """Both players' objectives under it: `fgan.augmented`."""
+    critic_noise: Draw | None
+    """Random numbers that the critic takes as its last input in training mode: `fgan.noisy`."""
 
 
 def make_algorithm(
@@ -311,9 +320,16 @@ def make_algorithm(
     if (augmentation := settings.get("augmentation")) is not None:
         critic_objective = augmented(critic_objective, augmentation)
         generator_objective = augmented(generator_objective, augmentation)
-    latent_dim = checks.latent_dim_of(generator, settings.get("latent_dim"))
+    if (critic_noise := settings.get("critic_noise")) is not None:
+        critic_objective = noisy(critic_objective, critic_noise)
+        generator_objective = noisy(generator_objective, critic_noise)
+    latent_shape = checks.latent_shape_of(
+        generator, settings.get("latent_dim"), settings.get("latent_shape")
+    )
+    latent_dim = prod(latent_shape)
+    apply = of_flat_latents(make_functional(generator, autocast).apply, latent_shape)
     game = Game(
-        Player(make_functional(generator, autocast).apply, of_generator),
+        Player(apply, of_generator),
         Player(make_functional(critic, autocast).apply, of_critic),
         critic_objective,
         generator_objective,
@@ -321,7 +337,7 @@ def make_algorithm(
         ema_decay,
     )
     shape = _noise_shape(generator, game, latent_dim, n_critic, settings.get("sample_shape"))
-    check_deterministic(generator, critic, latent_dim)
+    check_deterministic(generator, critic, latent_shape)
     if not (is_known(critic_objective) and is_known(generator_objective)):
         _check_objectives_deterministic(game, shape, generator, critic)
     return Algorithm(
@@ -369,7 +385,8 @@ def _check_objectives_deterministic(
             fake = fakes(game, state, drawn.critic_latent[0], condition)
             data = Data(fake, fake, condition, drawn.mix[0], extras[0], state.round)
             of_critic = critic_gradient(game, state, data)
-            data = Data(fake, None, condition, None, extras[1].get("generator", {}), state.round)
+            real = fake if game.generator_objective.uses_real else None
+            data = Data(real, None, condition, None, extras[1].get("generator", {}), state.round)
             return of_critic, generator_gradient(game, state, drawn.generator_latent, data)
 
         try:

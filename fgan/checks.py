@@ -5,6 +5,7 @@ wait for a device.
 """
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import torch
@@ -30,6 +31,11 @@ def check_per_sample(critic: nn.Module) -> None:
 
 def check_samples(real: Tensor, fake: Tensor) -> None:
     """Raise ValueError unless fakes have the shape, dtype and device of the real samples."""
+    if not isinstance(fake, Tensor):
+        raise ValueError(
+            f"a generator gives one tensor of samples, and this one gave {describe(fake)}: return "
+            "the samples alone"
+        )
     check_tensor("fake", fake, like=real)
     if real.shape != fake.shape:
         raise ValueError(
@@ -304,13 +310,35 @@ def check_seeds(seeds: object, members: int | None) -> None:
         raise ValueError(f"a population takes {wanted}, and {len(seeds)} were given")
 
 
-def latent_dim_of(generator: nn.Module, given: int | None) -> int:
-    latent_dim = getattr(generator, "latent_dim", None) if given is None else given
-    if latent_dim is None:
+def latent_shape_of(
+    generator: nn.Module, latent_dim: object, latent_shape: object
+) -> tuple[int, ...]:
+    """The shape of one latent, of the settings or else of the generator's attributes."""
+    if latent_dim is None and latent_shape is None:
+        latent_dim = getattr(generator, "latent_dim", None)
+    if latent_shape is None:
+        latent_shape = getattr(generator, "latent_shape", None)
+    if latent_dim is None and latent_shape is None:
         raise ValueError(
             f"{type(generator).__name__} has no attribute latent_dim: pass latent_dim=..."
         )
-    return check_count("latent_dim", latent_dim)
+    dim = None if latent_dim is None else check_count("latent_dim", latent_dim)
+    if latent_shape is None:
+        assert dim is not None
+        return (dim,)
+    shape = _sizes("latent_shape", latent_shape)
+    if not shape or dim not in (None, prod(shape)):
+        raise ValueError(
+            f"latent_shape is {shape}, of {prod(shape)} numbers, and latent_dim {dim}: latent_dim "
+            "is the number of a latent's numbers, and follows from latent_shape"
+        )
+    return shape
+
+
+def _sizes(name: str, shape: object) -> tuple[int, ...]:
+    if not isinstance(shape, tuple | list):
+        raise ValueError(f"{name} is a tuple of sizes, and {describe(shape)} was given")
+    return tuple(check_count(f"a size in {name}", size) for size in shape)
 
 
 def sample_shape_of(
@@ -325,9 +353,7 @@ def sample_shape_of(
         )
     if shape is None:
         return None
-    if not isinstance(shape, tuple | list):
-        raise ValueError(f"sample_shape is a tuple of sizes, and {describe(shape)} was given")
-    return tuple(check_count("a size in sample_shape", size) for size in shape)
+    return _sizes("sample_shape", shape)
 
 
 def check_optimizers(

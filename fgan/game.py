@@ -17,13 +17,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.func import grad_and_value
 
 from fgan import checks, tree
+from fgan.networks import no_second_derivative
 from fgan.networks.functional import Apply
 from fgan.objectives import (
     CriticObjective,
@@ -97,8 +98,18 @@ def critic_gradient(game: Game, state: GANState, data: Data) -> Gradient:
         loss, new_buffers, figures = game.critic_objective.function(critic, data)
         return loss, (new_buffers, figures)
 
-    gradients, (loss, (new_buffers, figures)) = grad_and_value(objective, has_aux=True)(params)
+    gradients, (loss, (new_buffers, figures)) = _gradient("critic", objective, params)
     return Gradient(gradients, new_buffers, {**figures, "critic_loss": loss})
+
+
+def _gradient(player: str, objective: Callable[[Params], Any], params: Params) -> Any:
+    """(the objective's gradient by the parameters, (the objective, what else it returns))."""
+    try:
+        return grad_and_value(objective, has_aux=True)(params)
+    except RuntimeError as error:
+        if reason := no_second_derivative(player, error):
+            raise ValueError(reason) from error
+        raise
 
 
 def apply_critic(game: Game, state: GANState, gradient: Gradient) -> GANState:
@@ -129,7 +140,7 @@ def generator_gradient(game: Game, state: GANState, latent: Tensor, data: Data) 
         loss, figures = game.generator_objective.function(critic, fake, data)
         return loss, (new_buffers, figures)
 
-    gradients, (loss, (new_buffers, figures)) = grad_and_value(objective, has_aux=True)(params)
+    gradients, (loss, (new_buffers, figures)) = _gradient("generator", objective, params)
     return Gradient(gradients, new_buffers, {**figures, "generator_loss": loss})
 
 
@@ -215,7 +226,7 @@ def generator_update(
     the objective needs `real` or `extra` and there is none.
     """
     if parts.uses_real and real is None:
-        raise ValueError("this generator's loss uses the real scores: give real samples too")
+        raise ValueError("this generator's objective uses real samples: give them too, real=...")
     extra = _extra(parts.extra[1], extra)
     checks.check_gan_state(state, "critic", "round")
     checks.check_generator_inputs(state, latent, condition, real, extra)

@@ -21,10 +21,15 @@ from torch import Tensor
 
 from fgan import tree
 from fgan.losses import Loss
+from fgan.networks.second_order import twice_differentiable
 from fgan.penalties import PAIRING, SAMPLE_AT, Points, takes_conditions
-from fgan.scalars import Scalar, check_count, check_flag, check_scalar, scalar_at
+from fgan.scalars import check_flag, scalar_at
 from fgan.scores import as_scores, check_callable, describe
-from fgan.types import Data, GANInfo, Params
+from fgan.terms import Head as Head
+from fgan.terms import Penalty as Penalty
+from fgan.terms import Term as Term
+from fgan.terms import check_loss, checked_terms, name_of
+from fgan.types import Data, Params
 from fgan.types import Draw as Draw
 
 Critic = Callable[..., tuple[Any, Params]]
@@ -66,38 +71,6 @@ class GeneratorObjective(NamedTuple):
     """As `CriticObjective.calls`."""
 
 
-class Penalty(NamedTuple):
-    """A penalty of a critic's objective: weight · mean of function(critic, points).
-
-    With `every=k` it is taken in every k-th round (the rounds 0, k, 2k, …), k times as heavy:
-    lazy regularisation (Karras et al. 2020, arXiv 1912.04958, appendix B). Which rounds is decided
-    by the noise, outside of traced code, so a round without the penalty does not pay for it.
-    """
-
-    function: Callable[..., Tensor]
-    """`function(critic, x [P, ...]) -> [P]`, and with conditions `function(critic, x,
-    conditions=(...))`; what `fgan.testing.check_penalty` accepts."""
-    weight: Scalar = 1.0
-    at: str | Callable[[Data], Points] = "interpolate"
-    """Where: a name in `fgan.penalties.SAMPLE_AT`, or a function of the update's data."""
-    every: int = 1
-    name: str = ""
-    """In `info.terms`; the function's own name by default."""
-
-
-class Head(NamedTuple):
-    """A further output of a critic that returns (scores, output, ...), and the loss it has.
-
-    `loss(output [B, ...], condition [B, ...]) -> [B]`, on real samples and on fakes in the critic's
-    objective, and on fakes in the generator's: an auxiliary classifier with cross entropy (Odena et
-    al. 2017, arXiv 1610.09585, eq. 2 and 3).
-    """
-
-    name: str
-    loss: Callable[[Tensor, Tensor], Tensor]
-    weight: Scalar = 1.0
-
-
 def adversarial(
     critic_loss: Loss,
     *terms: Penalty | Head,
@@ -114,9 +87,11 @@ def adversarial(
     Raises ValueError for a weight, place or interval out of range, and for two terms of one name.
     """
     check_flag("one_pass", one_pass)
-    _check_loss("critic_loss", critic_loss)
+    check_loss("critic_loss", critic_loss)
     check_callable("distance", distance, "of the mean loss, 0-d", 1)
-    penalties, heads = _checked_terms(terms)
+    checked = checked_terms(terms, Penalty, Head)
+    penalties = [term for term in checked if isinstance(term, Penalty)]
+    heads = [term for term in checked if isinstance(term, Head)]
 
     def objective(critic: Critic, data: Data) -> tuple[Tensor, Params, Figures]:
         def scores_at(x: Tensor, *conditions: Tensor) -> tuple[Tensor, list[Tensor], Params]:
@@ -139,7 +114,8 @@ def adversarial(
         def score(x: Tensor, *conditions: Tensor) -> Tensor:
             return scores_at(x, *conditions)[0]
 
-        total, penalty, values = _add_penalties(penalties, score, adversarial_loss, data)
+        for_penalties = twice_differentiable(score)
+        total, penalty, values = _add_penalties(penalties, for_penalties, adversarial_loss, data)
         for head, pair in zip(heads, parts, strict=True):
             on_real, on_fake = (_head_loss(head, output, data) for output in pair)
             total = _add(total, head, on_real + on_fake, data, values, head.name)
@@ -166,32 +142,44 @@ def adversarial(
 
 
 def adversarial_generator(
-    generator_loss: Loss, *heads: Head, uses_real: bool = False
+    generator_loss: Loss, *terms: Head | Term, uses_real: bool = False
 ) -> GeneratorObjective:
-    """The generator's objective: mean loss of the fakes' scores, plus weighted losses of heads.
+    """The generator's objective: mean loss of the fakes' scores, plus weighted terms.
 
+    terms: losses of heads, and terms that see the fakes.
     uses_real: whether `generator_loss` uses the real scores, which are NaN otherwise.
+
+    Raises ValueError for a weight out of range, for two terms of one name, and for a penalty.
     """
     check_flag("uses_real", uses_real)
-    _check_loss("generator_loss", generator_loss)
-    own_heads = _checked_terms(heads)[1]
+    check_loss("generator_loss", generator_loss)
+    checked = checked_terms(terms, Head, Term)
+    own_heads = [term for term in checked if isinstance(term, Head)]
+    own_terms = [term for term in checked if isinstance(term, Term)]
 
     def objective(critic: Critic, fake: Tensor, data: Data) -> tuple[Tensor, Figures]:
         conditions = () if data.condition is None else (data.condition,)
         fake_scores, outputs = _split_output(critic(fake, *conditions)[0], fake, len(own_heads))
         # NaN, so that a loss that uses real scores without saying so shows it.
         real_scores = torch.full_like(fake_scores, torch.nan)
-        if data.real is not None:
+        if uses_real and data.real is not None:
             real_scores, _ = _split_output(critic(data.real, *conditions)[0], fake, len(own_heads))
         total = _mean(generator_loss(real_scores, fake_scores), fake_scores, generator_loss)
         figures: Figures = {}
         for head, output in zip(own_heads, outputs, strict=True):
             value = _head_loss(head, output, data)
             total = _add(total, head, value, data, figures, f"generator_{head.name}")
+        for term in own_terms:
+            value = _mean(term.function(fake, data), fake_scores, term.function)
+            total = _add(total, term, value, data, figures, f"generator_{term.name}")
         return total, figures
 
+    functions: list[Callable[..., Any]] = [
+        *(head.loss for head in own_heads),
+        *(term.function for term in own_terms),
+    ]
     return GeneratorObjective(
-        objective, uses_real, calls=(generator_loss, *(h.loss for h in own_heads))
+        objective, uses_real or bool(own_terms), calls=(generator_loss, *functions)
     )
 
 
@@ -200,7 +188,7 @@ def _mean(values: object, scores: Tensor, loss: Callable[..., Tensor]) -> Tensor
     if not isinstance(values, Tensor) or values.shape != scores.shape:
         given = list(values.shape) if isinstance(values, Tensor) else describe(values)
         raise ValueError(
-            f"a loss is one value a sample, {list(scores.shape)}, and {_name_of(loss)!r} gave "
+            f"a loss is one value a sample, {list(scores.shape)}, and {name_of(loss)!r} gave "
             f"{given}"
         )
     return values.mean()
@@ -290,39 +278,12 @@ def _head_loss(head: Head, output: Tensor, data: Data) -> Tensor:
 
 
 def _add(
-    total: Tensor, head: Head, value: Tensor, data: Data, figures: Figures, name: str
+    total: Tensor, term: Head | Term, value: Tensor, data: Data, figures: Figures, name: str
 ) -> Tensor:
-    """The total with a head's weighted loss, which is noted under its name."""
+    """The total with the weighted loss of a head or term, which is noted under its name."""
     figures[name] = value
-    weight = tree.like(scalar_at(head.weight, data.round), value)
+    weight = tree.like(scalar_at(term.weight, data.round), value)
     return total + weight * value
-
-
-def _checked(term: Penalty) -> Penalty:
-    form = "(critic, x) -> [P] such as fgan.penalties.gradient_penalty"
-    check_callable("a penalty's function", term.function, form, 2)
-    if callable(term.at):
-        check_callable("a penalty's place", term.at, "of fgan.types.Data", 1)
-    weight = check_scalar("penalty_weight", term.weight, 0.0)
-    every = check_count("every", term.every)
-    known = callable(term.at) or (isinstance(term.at, str) and term.at in SAMPLE_AT)
-    if not known:
-        raise ValueError(f"sample_at is one of {', '.join(SAMPLE_AT)}; {term.at!r} was given")
-    name = term.name or _name_of(term.function)
-    return term._replace(name=name, weight=weight, every=every)
-
-
-def _name_of(function: Any) -> str:
-    function = getattr(function, "func", function)  # of a partial
-    name: str = getattr(function, "__name__", type(function).__name__)
-    return name
-
-
-def _check_loss(name: str, loss: object) -> None:
-    check_callable(name, loss, "(scores [B], scores [B]) -> [B] such as those in fgan.losses", 2)
-
-
-_FIGURES = {name for name in GANInfo._fields if name != "terms"}
 
 
 def is_known(objective: CriticObjective | GeneratorObjective) -> bool:
@@ -357,24 +318,3 @@ def check_objectives(critic: object, generator: object) -> None:
                     "a draw's distribution is 'normal' or 'uniform', and "
                     f"{draw.distribution!r} was given"
                 )
-
-
-def _checked_terms(terms: tuple[Any, ...]) -> tuple[list[Penalty], list[Head]]:
-    """(penalties, heads) with names, and weights as numbers of Python."""
-    for term in terms:
-        if not isinstance(term, Penalty | Head):
-            raise ValueError(f"an objective's terms are Penalty and Head, and {term!r} was given")
-    penalties = [_checked(term) for term in terms if isinstance(term, Penalty)]
-    heads = []
-    for term in terms:
-        if isinstance(term, Head):
-            _check_loss(f"the loss of head {term.name!r}", term.loss)
-            weight = check_scalar(f"the weight of head {term.name!r}", term.weight, 0.0)
-            heads.append(term._replace(weight=weight))
-    names = [*(term.name for term in penalties), *(head.name for head in heads)]
-    for name in names:
-        if names.count(name) > 1 or {name, f"generator_{name}"} & _FIGURES:
-            raise ValueError(
-                f"two figures of this objective are called {name!r}: give Penalty or Head a name"
-            )
-    return penalties, heads

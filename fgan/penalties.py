@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.func import grad, vmap
 
 from fgan import tree
+from fgan.networks.second_order import twice_differentiable
 from fgan.scalars import check_flag, check_number
 from fgan.scores import as_scores, check_rows, check_tensor, describe
 
@@ -27,15 +28,17 @@ def input_gradients(critic: Critic, x: Tensor, *conditions: Tensor) -> Tensor:
     """∇D(x_i) for every sample i, by `vmap(grad(D))`; the shape of `x`.
 
     Conditions are sliced along with `x` and are not differentiated. This is the definition. It
-    cannot mix samples: a critic that would (BatchNorm) either raises or sees batches of one.
+    cannot mix samples: a critic that would (BatchNorm) either raises or sees batches of one. Fused
+    attention, which has no second derivative, is replaced by torch's math kernel.
     Raises ValueError for samples that are not floating point, for conditions that are not one a
     sample, and for a critic that gives no scores.
     """
     _check_inputs(critic, x, conditions)
+    twice = twice_differentiable(critic)
 
     def score(sample: Tensor, *condition: Tensor) -> Tensor:
         one = sample[None]
-        return as_scores(critic(one, *(c[None] for c in condition)), one).squeeze(0)
+        return as_scores(twice(one, *(c[None] for c in condition)), one).squeeze(0)
 
     return vmap(grad(score))(x, *conditions)
 
@@ -48,7 +51,8 @@ def batched_input_gradients(critic: Critic, x: Tensor, *conditions: Tensor) -> T
     Raises ValueError as `input_gradients` does.
     """
     _check_inputs(critic, x, conditions)
-    return grad(lambda samples: as_scores(critic(samples, *conditions), samples).sum())(x)
+    twice = twice_differentiable(critic)
+    return grad(lambda samples: as_scores(twice(samples, *conditions), samples).sum())(x)
 
 
 def _check_inputs(critic: object, x: Tensor, conditions: tuple[object, ...]) -> None:

@@ -22,9 +22,18 @@ def as_scores(output: object, samples: Tensor) -> Tensor:
     if output.shape not in ((size,), (size, 1)):
         raise ValueError(
             f"a critic gives one score a sample, [{size}] or [{size}, 1]; "
-            f"this one gave {list(output.shape)} for samples {list(samples.shape)}"
+            f"this one gave {list(output.shape)} for samples {list(samples.shape)}{_advice(output)}"
         )
     return output.reshape(size)
+
+
+def _advice(output: Tensor) -> str:
+    """For a map of scores; of [B, K] nobody knows whether it is one."""
+    if output.ndim < 3:
+        return ""
+    if output.shape[1:].numel() == 1:
+        return ": flatten them, nn.Sequential(critic, nn.Flatten(0))"
+    return ": fgan.networks.MeanScore(critic) takes the mean of a map of scores (PatchGAN)"
 
 
 def check_pairs(**scores: Any) -> None:

@@ -22,7 +22,9 @@ class Batch(NamedTuple):
     """The data of one round."""
 
     real: Tensor
-    """[n_critic, B, ...], floating point."""
+    """[n_critic, B, ...], floating point. A pack of samples that the critic judges together
+    (PacGAN, Lin et al. 2018, arXiv 1712.04086) is one sample, such as [4, F] for four
+    rows of a table."""
     condition: Tensor | None = None
     """[n_critic, B, ...], such as integer labels [n_critic, B]; None without conditions."""
 
@@ -60,6 +62,9 @@ class PlayerState(NamedTuple):
 
     params: Params
     buffers: Params
+    """Of the module, with its frozen parameters. A number that a script changes in the course of
+    training, such as the α of a fade-in (Karras et al. 2018, arXiv 1710.10196), is a buffer that
+    the script replaces here; a later change of the module itself has no effect."""
     opt_state: Any
 
 

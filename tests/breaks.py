@@ -635,4 +635,26 @@ BREAKS = {
         "Records.end", "stack.callback(logger.on_end, self._done)", "logger.on_end(self._done)",
         "loggers",
     ),
+    # networks as people have them
+    "own penalties under the fused attention": Break(
+        "objectives.adversarial", "for_penalties = twice_differentiable(score)",
+        "for_penalties = score", "second_order",
+    ),
+    "latents of several axes in column order": Break(
+        "of_flat_latents", "latent.reshape(latent.shape[0], *shape)",
+        "latent.reshape(latent.shape[0], *shape[::-1]).transpose(1, -1)", "latents",
+    ),
+    "a term without its weight": Break(
+        "adversarial_generator",
+        'total = _add(total, term, value, data, figures, f"generator_{term.name}")',
+        'total, figures[f"generator_{term.name}"] = total + value, value', "generator_terms",
+    ),
+    "noise of other samples": Break(
+        "noisy._for_rows", "torch.cat([noise] * times) if times > 1",
+        "noise.repeat_interleave(times, 0) if times > 1", "noisy",
+    ),
+    "dropout without its scale": Break(
+        "NoiseDropout.forward", "(mask >= self.p).to(x.dtype) / (1 - self.p)",
+        "(mask >= self.p).to(x.dtype)", "noisy",
+    ),
 }  # fmt: skip

@@ -1,7 +1,10 @@
 """Modules as pure functions, their initialisation, BatchNorm over processes, and checks."""
 
+from fgan.networks.dropout import NoiseDropout
 from fgan.networks.functional import Network, make_functional, parameters_and_buffers
 from fgan.networks.initialise import reinitialized
+from fgan.networks.latents import of_flat_latents
+from fgan.networks.mean_score import MeanScore
 from fgan.networks.mismatch import check_module
 from fgan.networks.per_sample import (
     ALTERNATIVES,
@@ -11,12 +14,15 @@ from fgan.networks.per_sample import (
     mixing_layers,
 )
 from fgan.networks.randomness import check_deterministic, find_randomness, is_transformed
+from fgan.networks.second_order import no_second_derivative, twice_differentiable
 from fgan.networks.squash import check_last_layer
 from fgan.networks.synchronized import synchronized
 
 __all__ = [
     "ALTERNATIVES",
+    "MeanScore",
     "Network",
+    "NoiseDropout",
     "batch_dependence",
     "check_batch_independent",
     "check_deterministic",
@@ -27,7 +33,10 @@ __all__ = [
     "is_transformed",
     "make_functional",
     "mixing_layers",
+    "no_second_derivative",
+    "of_flat_latents",
     "parameters_and_buffers",
     "reinitialized",
     "synchronized",
+    "twice_differentiable",
 ]

@@ -20,7 +20,9 @@ from torch.utils._python_dispatch import _disable_current_modes
 from fgan import tree
 from fgan.networks.attributes import Attributes
 from fgan.networks.autocast import AutocastUnderVmap
+from fgan.networks.mean_score import MeanScore
 from fgan.networks.mismatch import Expected, check_module, mismatch
+from fgan.networks.refusals import check_kinds, refusal
 from fgan.scalars import check_flag
 from fgan.scores import check_tensor
 from fgan.types import Params
@@ -56,10 +58,12 @@ def make_functional(module: nn.Module, autocast: torch.dtype | None = None) -> N
     Raises ValueError for a module that cannot be pure: with dropout or another layer that draws
     random numbers, with a layer that writes into its parameters, with a lazy layer that has no
     shapes yet, with the hooks of `torch.nn.utils.spectral_norm` or `weight_norm`, or without
-    trainable parameters. `apply` raises ValueError for tensors of other names or shapes than the
+    trainable parameters; and for one that `torch.func` does not take, such as one with backward
+    hooks. `apply` raises ValueError for tensors of other names or shapes than the
     module's, which it takes in `params` or in `buffers`, and for inputs of another number.
     """
     check_module("the module", module)
+    check_kinds(module)
     _check_pure(module)
     if autocast is not None and not _is_float_dtype(autocast):
         raise ValueError(
@@ -103,7 +107,8 @@ def make_functional(module: nn.Module, autocast: torch.dtype | None = None) -> N
                     output = functional_call(copies[training], tensors, inputs)
                 output = _cast(output, inputs[0].dtype)
         except RuntimeError as error:
-            if reason := mismatch(name, tensors, inputs, str(error)):
+            reason = refusal(name, copies[training], error)
+            if reason := reason or mismatch(name, tensors, inputs, str(error)):
                 raise ValueError(reason) from error
             raise
         finally:
@@ -195,7 +200,13 @@ def _check_draws_nothing(name: str, layer: nn.Module) -> None:
             )
         if layer.sparse:
             raise ValueError(f"{name} has sparse gradients, which torch.func lacks: sparse=False")
-    if drops or isinstance(layer, nn.RReLU | nn.FractionalMaxPool2d | nn.FractionalMaxPool3d):
+    if drops:
+        raise ValueError(
+            f"{name} draws random numbers in the forward pass, so the network is no pure function. "
+            "Leave the dropout out, or use fgan.networks.NoiseDropout, whose mask is a part of the "
+            "round's noise."
+        )
+    if isinstance(layer, nn.RReLU | nn.FractionalMaxPool2d | nn.FractionalMaxPool3d):
         raise ValueError(
             f"{name} draws random numbers in the forward pass, so the network is no pure function. "
             "Remove the layer, or feed the random numbers in as an input."
@@ -214,6 +225,8 @@ def _check_hooks(name: str, layer: nn.Module) -> None:
 
 def arity(module: nn.Module) -> tuple[int, float]:
     """The fewest and the most positional inputs that the forward method takes."""
+    while type(module) is MeanScore:  # it takes what its critic takes
+        module = module.critic
     kinds = inspect.Parameter
     inputs = list(inspect.signature(module.forward).parameters.values())
     positional = [

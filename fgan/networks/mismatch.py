@@ -15,6 +15,21 @@ _ABOUT_SHAPES = re.compile(
 )
 
 
+_OF_MORE_AXES = re.compile(
+    "Expected [0-9]D|conv_transpose|must be [0-9]-D|expected (3D|4D|5D) input"
+)
+
+
+def _about_latents(x: Tensor) -> str:
+    """What a generator that takes latents of more axes has to say."""
+    if x.ndim != 2:
+        return ""
+    return (
+        f". A generator that takes latents [B, {x.shape[1]}, 1, 1] says so by a setting or an "
+        f"attribute, latent_shape=({x.shape[1]}, 1, 1)"
+    )
+
+
 def check_module(name: str, module: object) -> None:
     """Raise ValueError unless `module` is an nn.Module whose parameters have values."""
     if not isinstance(module, nn.Module):
@@ -134,5 +149,6 @@ def mismatch(network: str, tensors: Params, inputs: Sequence[Tensor], error: str
             f"is a spectral norm ({error})"
         )
     if _ABOUT_SHAPES.search(error):
-        return f"{network}.forward does not take the inputs that were given, {given}: {error}"
+        hint = _about_latents(inputs[0]) if _OF_MORE_AXES.search(error) else ""
+        return f"{network}.forward does not take the inputs that were given, {given}: {error}{hint}"
     return ""

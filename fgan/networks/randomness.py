@@ -10,6 +10,7 @@ import random
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from math import prod
 from typing import Any
 
 import torch
@@ -26,7 +27,9 @@ from fgan.scores import describe
 _SIZE = 2  # of the batch: BatchNorm in training mode needs two samples
 
 
-def check_deterministic(generator: nn.Module, critic: nn.Module, latent_dim: int) -> None:
+def check_deterministic(
+    generator: nn.Module, critic: nn.Module, latent_shape: tuple[int, ...]
+) -> None:
     """Raise ValueError if the generator or the critic draws random numbers in its forward pass.
 
     Each network runs twice in training mode on a batch of two: the generator on fixed latents, the
@@ -45,7 +48,7 @@ def check_deterministic(generator: nn.Module, critic: nn.Module, latent_dim: int
         return
     if _has_known_layers(generator) and _has_known_layers(critic):
         return
-    latent = torch.linspace(-1, 1, _SIZE * latent_dim).reshape(_SIZE, latent_dim)
+    latent = torch.linspace(-1, 1, _SIZE * prod(latent_shape)).reshape(_SIZE, *latent_shape)
     latent = latent.to(parameters[0])
     classes = getattr(generator, "num_classes", None) or getattr(critic, "num_classes", None)
     samples = _check_network("generator", generator, latent, classes)
@@ -94,14 +97,15 @@ def _check_network(role: str, module: nn.Module, x: Tensor, classes: Any) -> Ten
     for conditions in _conditions(module, x, classes):
         if conditions and fits:
             break
-        before = tree.clone(network.params)
+        before = {name: _version_of(value) for name, value in network.params.items()}
+        values = tree.clone(network.params)
         run = _Run(network.apply, (network.params, network.buffers, x, *conditions))
         try:
             source = find_randomness(run)
         except Exception:  # these inputs do not fit this network
             continue
-        for name, value in before.items():
-            if not torch.equal(value, network.params[name]):
+        for name, value in network.params.items():
+            if _version_of(value) != before[name] or not torch.equal(value, values[name]):
                 raise ValueError(
                     f"the {role} ({type(module).__name__}) writes into its parameter {name!r} in "
                     "the forward pass, so the state that is passed in would change. Compute a new "
@@ -112,7 +116,8 @@ def _check_network(role: str, module: nn.Module, x: Tensor, classes: Any) -> Ten
             raise ValueError(
                 f"the {role} ({type(module).__name__}) draws random numbers in its forward "
                 f"pass{when}: it uses {source}. A round could not be computed again. "
-                "Feed the random numbers in as data (Noise.extra, or a part of the latent). Draw "
+                "Feed the random numbers in as data (Noise.extra by the setting critic_noise, or a "
+                "part of the latent). Draw "
                 "fixed ones once, in __init__, and keep them as a buffer."
             )
         _check_differentiable(role, module, network, run.arguments[2:])
@@ -122,6 +127,11 @@ def _check_network(role: str, module: nn.Module, x: Tensor, classes: Any) -> Ten
         if result is None and isinstance(run.output, Tensor) and run.output.is_floating_point():
             result = run.output.detach()
     return result
+
+
+def _version_of(tensor: Tensor) -> int:
+    """How often torch has written into a tensor: the values may be the same as before."""
+    return 0 if tensor.is_inference() else tensor._version
 
 
 def _check_differentiable(role: str, module: nn.Module, network: Network, inputs: Any) -> None:

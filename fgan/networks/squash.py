@@ -10,6 +10,8 @@ from einops.layers.torch import Rearrange, Reduce
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from fgan.networks.mean_score import MeanScore
+
 _SQUASHING = (nn.Sigmoid, nn.Hardsigmoid, nn.LogSigmoid, nn.Softmax, nn.LogSoftmax)
 _RESHAPING = (nn.Identity, nn.Flatten, nn.Unflatten, Rearrange, Reduce)
 _OPERATIONS = {"sigmoid", "hardsigmoid", "log_sigmoid_forward", "_softmax", "_log_softmax"}
@@ -17,14 +19,15 @@ _VIEWS = {
     *("view", "_unsafe_view", "reshape", "_reshape_alias", "squeeze", "unsqueeze", "flatten"),
     *("select", "slice", "detach", "clone", "alias", "expand", "permute", "transpose", "t"),
     *("_to_copy", "contiguous"),
+    "mean",  # of a map of scores
 }
 
 
 def check_last_layer(critic: nn.Module) -> None:
     """Raise ValueError for a critic whose last layer, as far as it is known, is a sigmoid."""
     layer = critic
-    while type(layer) is nn.Sequential:
-        children = [child for child in layer if not isinstance(child, _RESHAPING)]
+    while type(layer) in (nn.Sequential, MeanScore):
+        children = [child for child in layer.children() if not isinstance(child, _RESHAPING)]
         if not children:
             return
         layer = children[-1]
@@ -49,7 +52,7 @@ def _message(name: str) -> str:
 
 
 class _LastOperations(TorchDispatchMode):
-    """Which operation each tensor comes from, views and copies aside."""
+    """Which operation each tensor comes from, views, copies and means aside."""
 
     supports_higher_order_operators = True
 

@@ -13,7 +13,7 @@ import fgan
 FLOORS = {
     1: "tree seeds scalars shares scores types collectives losses optim models",
     2: "networks penalties augment",
-    3: "checks objectives augmented measures",
+    3: "checks terms objectives augmented noisy measures",
     4: "game algorithm",
     5: "recipes population accumulation nonfinite distributed compiler evaluation data testing",
     6: "run",

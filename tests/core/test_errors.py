@@ -246,7 +246,7 @@ def test_a_loss_that_sees_real_samples_is_given_them():
     batch, noise = make_round(seeing)
     _, info = blind.step(blind.init(), batch, noise)
     assert info.generator_loss.isnan()
-    with pytest.raises(ValueError, match="uses the real scores"):
+    with pytest.raises(ValueError, match="uses real samples"):
         seeing.generator_update(seeing.init(), noise.generator_latent)
     assert seeing.step(seeing.init(), batch, noise)[1].generator_grad_norm > 0
 

@@ -187,7 +187,7 @@ def test_a_penalty_gives_one_value_a_sample():
         ((Head("distance", F.cross_entropy),), "two figures .*'distance'"),
         ((Head("loss", F.cross_entropy),), "two figures .*'loss'"),
         ((Head("critic_grad_norm", F.cross_entropy),), "two figures .*'critic_grad_norm'"),
-        ((gradient_penalty,), "terms are Penalty and Head"),
+        ((gradient_penalty,), "terms are Penalty and Head, and <function"),
         ((Head("class", F.cross_entropy, -2.0),), "weight of head 'class' is at least 0"),
     ],
 )

@@ -124,7 +124,7 @@ def test_draws_of_a_generator_are_found(kind, network):
     generator, critic = network(change), network(inputs=5, outputs=1)
     before = states()
     with pytest.raises(ValueError, match=rf"the generator \({network.__name__}\).*({name})") as e:
-        check_deterministic(generator, critic, LATENT)
+        check_deterministic(generator, critic, (LATENT,))
     assert states() == before
     assert "Noise.extra" in str(e.value)
     assert ("with a condition" in str(e.value)) == (network is not Network)
@@ -138,22 +138,22 @@ def test_draws_of_a_critic_are_found(kind, network):
     generator, critic = network(), network(change, inputs=5, outputs=1)
     before = states()
     with pytest.raises(ValueError, match=rf"the critic \({network.__name__}\).*({name})"):
-        check_deterministic(generator, critic, LATENT)
+        check_deterministic(generator, critic, (LATENT,))
     assert states() == before
 
 
 def test_draws_under_a_condition_alone_are_found():
     """A network with an optional condition runs both ways."""
     with pytest.raises(ValueError, match="pass, when it is called with a condition"):
-        check_deterministic(OnlyWithCondition(torch.randn_like), Network(inputs=5), LATENT)
+        check_deterministic(OnlyWithCondition(torch.randn_like), Network(inputs=5), (LATENT,))
     with pytest.raises(ValueError, match="its forward pass: it uses"):
-        check_deterministic(Network(torch.randn_like), Network(inputs=5), LATENT)
+        check_deterministic(Network(torch.randn_like), Network(inputs=5), (LATENT,))
 
 
 def test_a_draw_before_an_error_is_found():
     """A condition that does not fit hides no draw that comes before it is used."""
     with pytest.raises(ValueError, match="randn"):
-        check_deterministic(UnknownCondition(torch.randn_like), Network(inputs=5), LATENT)
+        check_deterministic(UnknownCondition(torch.randn_like), Network(inputs=5), (LATENT,))
 
 
 DETERMINISTIC = {
@@ -186,7 +186,7 @@ def test_deterministic_networks_pass(name):
     generator, critic = DETERMINISTIC[name]
     before = states()
     tensors = [t.detach().clone() for m in (generator, critic) for t in m.state_dict().values()]
-    check_deterministic(generator, critic, LATENT)
+    check_deterministic(generator, critic, (LATENT,))
     assert states() == before
     after = [t for m in (generator, critic) for t in m.state_dict().values()]
     assert all(map(torch.equal, tensors, after))
@@ -198,7 +198,7 @@ def test_the_check_is_left_out_where_it_cannot_run(place):
     generator, critic = Network(torch.randn_like), Network(inputs=5)
 
     def build(x):
-        check_deterministic(generator, critic, LATENT)
+        check_deterministic(generator, critic, (LATENT,))
         return x.sum()
 
     if place == "vmap":
@@ -208,7 +208,7 @@ def test_the_check_is_left_out_where_it_cannot_run(place):
     elif place == "trace":
         torch.fx.experimental.proxy_tensor.make_fx(build)(torch.ones(3))
     else:
-        check_deterministic(generator.to("meta"), critic.to("meta"), LATENT)
+        check_deterministic(generator.to("meta"), critic.to("meta"), (LATENT,))
 
 
 def test_any_function_can_be_searched():

@@ -1,0 +1,79 @@
+"""Critics that take random numbers as data, such as the masks of dropout.
+
+A network draws none in its forward pass, so a critic with noise takes it as its last input. The
+setting `critic_noise` of `fgan.make_algorithm` and of every recipe declares it, and
+`algorithm.noise` draws it.
+
+    class Critic(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.last = nn.Linear(6, 256), nn.Linear(256, 1)
+            self.dropout = fgan.networks.NoiseDropout(0.5)
+
+        def forward(self, x, uniform=None):  # or (x, condition, uniform=None)
+            return self.last(self.dropout(self.first(x).relu(), uniform))
+
+    algorithm = fgan.wgan_gp(generator, Critic(), critic_noise=Draw("uniform", (256,)))
+
+A generator has its latent for this: `latent_dim` numbers more, which `torch.special.ndtr` makes
+uniform.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from fgan.objectives import Critic, CriticObjective, Draw, GeneratorObjective
+from fgan.scores import describe
+
+Objective = TypeVar("Objective", CriticObjective, GeneratorObjective)
+
+NAME = "critic_noise"
+"""Of the random numbers in `data.extra`."""
+
+
+def noisy(objective: Objective, draw: Draw) -> Objective:
+    """The objective with D(x, *conditions, noise) wherever it has D(x, *conditions).
+
+    The noise is drawn anew for each sample of each update. Within an update the real sample x_i,
+    the fake G(z_i) and the point that a penalty makes of the two are under the same noise.
+
+    Raises ValueError for what is no `Draw` with a shape, for an objective that has noise already,
+    and at the first round where a penalty calls the critic on one sample at a time.
+    """
+    if not isinstance(draw, Draw) or draw.shape is None:
+        raise ValueError(
+            "critic_noise is a fgan.objectives.Draw with a shape, such as Draw('uniform', (256,)), "
+            f"and {describe(draw)} was given"
+        )
+    if NAME in objective.draws:
+        raise ValueError(f"this objective has a random tensor {NAME!r} already")
+
+    def function(critic: Critic, *inputs: Any) -> Any:
+        noise = inputs[-1].extra[NAME]  # data comes last
+
+        def with_noise(x: Tensor, *conditions: Tensor) -> Any:
+            return critic(x, *conditions, _for_rows(noise, x))
+
+        return objective.function(with_noise, *inputs)
+
+    calls: tuple[Callable[..., Any], ...] = objective.calls
+    if calls:  # without them it is not known what the objective does
+        calls = (*calls, objective.function)
+    return objective._replace(function=function, draws=objective.draws | {NAME: draw}, calls=calls)
+
+
+def _for_rows(noise: Tensor, x: Tensor) -> Tensor:
+    """The noise for one batch, or for several of them, one behind another."""
+    times, rest = divmod(x.shape[0], noise.shape[0])
+    if rest or not times:
+        raise ValueError(
+            f"the critic's noise is for {noise.shape[0]} samples, and the critic was called on "
+            f"{x.shape[0]}: a penalty that takes one sample at a time needs "
+            "gradients=fgan.penalties.batched_input_gradients"
+        )
+    return torch.cat([noise] * times) if times > 1 else noise
