@@ -504,8 +504,8 @@ BREAKS = {
         "if known.class_counts == data.class_counts:", "same_data",
     ),
     "booleans accepted as whole numbers": Break(
-        "configuration._check_types", "if type(value) not in kinds",
-        "if not isinstance(value, kinds)", "hostile",
+        "settings._is_of", "return type(value) is kind",
+        "return isinstance(value, kind)", "hostile",
     ),
     # several processes
     "gradients of the processes added up": Break(
