@@ -120,7 +120,7 @@ class Config:
     def __post_init__(self) -> None:
         _check_names(self)
         counts = ("rounds", "batch_size", "latent_dim", "width", "log_every", "sample_every")
-        for name in (*counts, "accumulate"):
+        for name in (*counts, "accumulate", "n_critic"):
             value = getattr(self, name)
             if value is not None:
                 check_count(name, value)
