@@ -176,7 +176,7 @@ def test_an_earlier_run_goes_on(tmp_path, capsys):
     assert "rates " not in capsys.readouterr().out
 
 
-def test_an_earlier_run_is_not_compiled_by_itself(tmp_path):
+def test_an_earlier_run_is_not_compiled_by_itself(tmp_path, capsys):
     """Compiled sums have other bits, and that run was never compiled on the CPU."""
     out = tmp_path / "run"
     small = ["--data", "rings", "--batch-size", "8", "--width", "8"]
@@ -186,7 +186,9 @@ def test_an_earlier_run_is_not_compiled_by_itself(tmp_path):
     assert content["compile"] is False
     path.write_text(json.dumps({k: v for k, v in content.items() if k != "compile"}))
     told = ["train", "--resume", "--rounds", "100000", "--out", str(out), "--dry-run"]
+    capsys.readouterr()
     assert main(told) == 0
+    assert "compile = false" in capsys.readouterr().out.splitlines()
     assert compiling.repays(Config(rounds=100_000))
 
 
@@ -348,6 +350,17 @@ def test_augmentations_and_presets_suit_every_shape(shape, more):
     batch = batch._replace(condition=torch.zeros(batch.real.shape[:2], dtype=torch.int64))
     _, info = algorithm.step(algorithm.init(0), batch, algorithm.noise(0, 0, 2))
     assert info.critic_loss.isfinite()
+
+
+@pytest.mark.parametrize("recipe", list(RECIPES))
+def test_every_recipe_plays_a_round_of_its_default_preset(recipe):
+    """Conditional, on images."""
+    config = complete({"recipe": recipe, "width": 4}, "minutes", SHAPE)
+    algorithm, updates = Run(config, SHAPE, NAMES).build(), config.critic_updates()
+    for index, batch in enumerate(inputs(updates, rounds=2)):
+        noise = algorithm.noise(0, index, SIZE)
+        _, info = algorithm.step(algorithm.init(0), batch, noise)
+    assert all(bool(figure.isfinite()) for figure in info[:2])
 
 
 @pytest.mark.parametrize(
