@@ -87,6 +87,8 @@ def train_command(
         same_data.check_form(out / CONFIG, known.data, data.sample_shape, data.class_names)
     algorithm = _built(run, target, out / CONFIG if known else None)
     _greet(console, run, data, algorithm, out, target)
+    if not known:
+        console.print(f"settings   preset {preset} (see --dry-run and --preset)")
     asked = given.get("compile") is not None
     if not (asked or known) and target.type == "cpu":
         console.print(f"compiled   {_reason(config)}")
@@ -139,7 +141,7 @@ def _try_round(
 ) -> None:
     """`--dry-run`: the settings as TOML, then one round of which nothing is kept."""
     config = run.config
-    console.print("settings")
+    console.print("all of them, as --config FILE.toml takes them:")
     for line in flags.as_toml(dataclasses.replace(config, model=run.model)):
         console.print(line)
     if out is not None and History(out, 0):

@@ -1,7 +1,6 @@
 """From settings to networks, optimisers and an algorithm."""
 
 from collections.abc import Callable
-from itertools import accumulate as running_sums
 from typing import Any
 
 import torch
@@ -19,6 +18,8 @@ from fgan.types import Algorithm, CriticUpdates
 QUICK_RATE = 1e-3
 """The learning rate of a run from the command line, which should show something within minutes; the
 papers' rates are for runs of 10⁵ rounds on larger networks."""
+
+_NEVER = 10**9  # rounds, which no run comes to the end of
 
 _COPIES = 3  # of a parameter in training, at least: itself, its gradient, an optimiser's average
 
@@ -159,12 +160,12 @@ def _decayed(config: Config, rate: float, updates: CriticUpdates) -> Scalar:
 
     updates: of this player in a round, a number or a function of the round's index.
     """
-    if config.decay == "none":
+    if config.decay == "none" or config.rounds > _NEVER:
         return rate
     first_round = int(config.decay_from * config.rounds)
     if callable(updates):
-        sums = list(running_sums(map(updates, range(config.rounds)), initial=0))
-        begin, end = sums[first_round], sums[-1]
+        begin = sum(map(updates, range(first_round)))
+        end = begin + sum(map(updates, range(first_round, config.rounds)))
     else:
         begin, end = first_round * updates, config.rounds * updates
     falling = {"linear": linear, "cosine": cosine}[config.decay](rate, 0.0, end - begin)

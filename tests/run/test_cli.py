@@ -21,6 +21,8 @@ TINY = [
     *("--batch-size", "8", "--n-critic", "2", "--log-every", "1"),
 ]
 
+HEADING = "all of them, as --config FILE.toml takes them:"
+
 
 def run(*arguments: object) -> int:
     """Call the command line in this process; argparse leaves by SystemExit."""
@@ -234,13 +236,13 @@ def test_a_dry_run_shows_everything_and_writes_nothing(tmp_path, monkeypatch, ca
         f"networks   mlp: {of_generator:,} parameters in the generator, {of_critic:,} in the critic"
         in lines
     )
-    shown = lines[lines.index("settings") + 1 : -1]
+    shown = lines[lines.index(HEADING) + 1 : -1]
     assert "seed = 3" in shown
     assert lines[-1].startswith("dry run    one round was tried without an error")
     Path("again.toml").write_text("\n".join(shown))
     assert run("train", "--config", "again.toml", "--dry-run") == 0
     again = capsys.readouterr().out.splitlines()
-    assert again[again.index("settings") + 1 : -1] == shown
+    assert again[again.index(HEADING) + 1 : -1] == shown
 
 
 def test_a_dry_run_names_the_first_error(trained, tmp_path, monkeypatch, capsys):

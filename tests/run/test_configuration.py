@@ -263,6 +263,8 @@ def test_the_warm_up_of_wgan_is_counted_by_the_decay():
     rate = _decayed(config, 1.0, fgan.recipes.critic_warmup(5))
     rates = [float(rate(torch.tensor(count))) for count in (0, 99, 100, 150, 199, 200)]
     assert rates == pytest.approx([1, 1, 1, 0.5, 0.01, 0])
+    endless = dataclasses.replace(config, rounds=10**400)
+    assert _decayed(endless, 1.0, 1) == 1.0  # and not an error of numbers too large
 
 
 def test_a_rate_that_falls_to_zero_still_moves_at_the_last_update():
