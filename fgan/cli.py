@@ -93,6 +93,8 @@ def train_command(
     if not (asked or known) and target.type == "cpu":
         console.print(f"compiled   {_reason(config)}")
     if dry_run:
+        beside = "" if known or preset == presets.DEFAULT else f" beside --preset {preset}"
+        console.print(f"all of them, as --config FILE.toml takes them{beside}:")
         _try_round(console, run, data, algorithm, None if resume else out)
         return
     if config.compile:
@@ -141,7 +143,6 @@ def _try_round(
 ) -> None:
     """`--dry-run`: the settings as TOML, then one round of which nothing is kept."""
     config = run.config
-    console.print("all of them, as --config FILE.toml takes them:")
     for line in flags.as_toml(dataclasses.replace(config, model=run.model)):
         console.print(line)
     if out is not None and History(out, 0):
