@@ -79,7 +79,8 @@ def train_command(
     presets.check_preset(preset)
     config = known.config if known else Config(**given)  # checked before the data are read
     data = load(config.data, data_root, target, config.image_size)
-    config = config if known else presets.complete(given, preset, data.sample_shape)
+    if not known:
+        config = presets.complete(given, preset, data.sample_shape, data.num_classes)
     config = _with_intervals(config, target, ask=known is None)
     out = out or Path("runs") / f"{config.recipe}-{config.data.replace(':', '-').replace('/', '-')}"
     run = Run(config, data.sample_shape, data.class_names)

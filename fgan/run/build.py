@@ -35,19 +35,26 @@ def model_of(config: Config, shape: tuple[int, ...]) -> str:
     return "conv" if ("conv", len(shape)) in _BY_AXES else "mlp"
 
 
-def build(
+def players(
     config: Config, shape: tuple[int, ...], num_classes: int, device: torch.device | str
-) -> Algorithm:
-    """The algorithm with fresh networks on `device`.
+) -> Players:
+    """Fresh networks on `device`.
 
-    Raises ValueError where the settings, the recipe and the sample's shape do not fit, and where
-    the networks cannot be held in memory.
+    Raises ValueError where the settings and the sample's shape do not fit, and where the networks
+    cannot be held in memory.
     """
     sizes(config, shape, num_classes)
     with torch.device("cpu"):  # whatever the default device is
         generator, critic = networks(config, shape, num_classes)
+    return generator.to(device), critic.to(device)
+
+
+def algorithm_of(
+    config: Config, shape: tuple[int, ...], generator: nn.Module, critic: nn.Module
+) -> Algorithm:
+    """The recipe with these settings. Raises ValueError where they do not fit the networks."""
     settings = _settings(config) | {"augmentation": _augmentation(config, shape)}
-    algorithm = RECIPES[config.recipe].function(generator.to(device), critic.to(device), **settings)
+    algorithm = RECIPES[config.recipe].function(generator, critic, **settings)
     return algorithm if config.accumulate == 1 else accumulate(algorithm, config.accumulate)
 
 
@@ -76,7 +83,8 @@ def sizes(config: Config, shape: tuple[int, ...], num_classes: int) -> tuple[int
 def networks(config: Config, shape: tuple[int, ...], num_classes: int) -> Players:
     """Generator and critic. Raises ValueError for settings that these networks do not have."""
     kind = model_of(config, shape)
-    ours: dict[str, Any] = {"num_classes": num_classes if config.conditional else None}
+    classes = num_classes if config.conditional and num_classes else None
+    ours: dict[str, Any] = {"num_classes": classes}
     if kind == "mlp":
         _check_absent(config, kind, "full_resolution", "attention")
         _check_absent(config, kind, "generator_conditioning", "critic_conditioning")

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from fgan.data import Fingerprint
 from fgan.data.files import replacing
@@ -72,5 +73,22 @@ class Run:
         return build.sizes(self.config, self.sample_shape, len(self.class_names))
 
     def build(self, device: torch.device | str = "cpu") -> Algorithm:
-        """The algorithm with fresh networks on `device`; see `fgan.run.build`."""
-        return build.build(self.config, self.sample_shape, len(self.class_names), device)
+        """The algorithm with fresh networks on `device`.
+
+        Raises ValueError where the settings, the recipe and the sample's shape do not fit, and
+        where the networks cannot be held in memory.
+        """
+        return self.built(device)[0]
+
+    def built(self, device: torch.device | str = "cpu") -> tuple[Algorithm, nn.Module, nn.Module]:
+        """The algorithm with fresh networks on `device`, the generator and the critic.
+
+        Raises ValueError as `build` does.
+        """
+        count = len(self.class_names)
+        generator, critic = build.players(self.config, self.sample_shape, count, device)
+        return self.algorithm(generator, critic), generator, critic
+
+    def algorithm(self, generator: nn.Module, critic: nn.Module) -> Algorithm:
+        """The algorithm of two networks with the recipe and the settings of this run."""
+        return build.algorithm_of(self.config, self.sample_shape, generator, critic)

@@ -34,7 +34,7 @@ _DIGITS_OF_A_RUN = 192_000
 """The same for `glyphs`, whose digits are crisp after 3,000 such rounds."""
 
 
-def minutes(given: Given, shape: tuple[int, ...]) -> Given:
+def minutes(given: Given, shape: tuple[int, ...], num_classes: int) -> Given:
     """Settings for a run of minutes on two cores of a CPU, found by trying on 28 x 28 images.
 
     With samples or networks of another kind the defaults of the fields remain.
@@ -43,14 +43,14 @@ def minutes(given: Given, shape: tuple[int, ...]) -> Given:
     if not _has_conv_images(given, shape):
         return chosen | given
     chosen |= {"full_resolution": True} | _ON_IMAGES.get(Config(**given).recipe, {})
-    if not Config(**given).conditional:
+    if not (Config(**given).conditional and num_classes):
         chosen = {k: v for k, v in chosen.items() if not k.endswith("conditioning")}
     chosen |= given
     rounds = chosen.setdefault("rounds", _rounds(Config(**chosen)))
     return {"ema_decay": average(rounds)} | chosen
 
 
-def paper(given: Given, shape: tuple[int, ...]) -> Given:
+def paper(given: Given, shape: tuple[int, ...], num_classes: int) -> Given:
     """The values of each recipe's paper, with its learning rate, and the generator not averaged.
 
     Papers train for 10⁵ rounds and more: give --rounds.
@@ -65,16 +65,20 @@ def paper(given: Given, shape: tuple[int, ...]) -> Given:
 
 
 DEFAULT = "minutes"
-PRESETS: dict[str, Callable[[Given, tuple[int, ...]], Given]] = {DEFAULT: minutes, "paper": paper}
+PRESETS: dict[str, Callable[[Given, tuple[int, ...], int], Given]] = {
+    DEFAULT: minutes,
+    "paper": paper,
+}
+"""From settings that were given, a sample's shape and the number of classes to all settings."""
 
 
-def complete(given: Given, preset: str, shape: tuple[int, ...]) -> Config:
-    """The settings of a new run on samples of this shape.
+def complete(given: Given, preset: str, shape: tuple[int, ...], num_classes: int) -> Config:
+    """The settings of a new run on samples of this shape, of so many classes or of none.
 
     Raises ValueError for an unknown preset, and for settings that do not go together.
     """
     check_preset(preset)
-    return Config(**PRESETS[preset](given, shape))
+    return Config(**PRESETS[preset](given, shape, num_classes))
 
 
 def check_preset(name: str) -> None:

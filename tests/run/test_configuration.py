@@ -199,7 +199,7 @@ def test_an_earlier_run_is_not_compiled_by_itself(tmp_path, capsys):
 def test_the_preset_paper_is_the_recipe_with_its_own_defaults(recipe):
     """The bits of the Python function without a keyword; hinge-gan with spectral norm."""
     given = {"recipe": recipe, "latent_dim": 5, "width": 4, "model": "conv"}
-    config = complete(given, "paper", SHAPE)
+    config = complete(given, "paper", SHAPE, 3)
     norm = {"norm": "spectral"} if recipe == "hinge-gan" else {}
     by_hand = RECIPES[recipe].function(*networks(**norm))
     count = RECIPES[recipe].n_critic
@@ -346,7 +346,7 @@ def test_augmentations_and_presets_suit_every_shape(shape, more):
     """A round of what the default preset makes of signals, images, volumes and tables."""
     given = {"width": 4, "latent_dim": 4, "augment": "translation,cutout", "recipe": "wgan-gp"}
     given = {name: value for name, value in (given | more).items() if value is not None}
-    config = complete(given, "minutes", shape)
+    config = complete(given, "minutes", shape, 3)
     algorithm = Run(config, shape, NAMES).build()
     batch = Batch(torch.zeros(config.critic_updates(), 2, *shape), None)
     batch = batch._replace(condition=torch.zeros(batch.real.shape[:2], dtype=torch.int64))
@@ -357,7 +357,7 @@ def test_augmentations_and_presets_suit_every_shape(shape, more):
 @pytest.mark.parametrize("recipe", list(RECIPES))
 def test_every_recipe_plays_a_round_of_its_default_preset(recipe):
     """Conditional, on images."""
-    config = complete({"recipe": recipe, "width": 4}, "minutes", SHAPE)
+    config = complete({"recipe": recipe, "width": 4}, "minutes", SHAPE, 3)
     algorithm, updates = Run(config, SHAPE, NAMES).build(), config.critic_updates()
     for index, batch in enumerate(inputs(updates, rounds=2)):
         noise = algorithm.noise(0, index, SIZE)
@@ -414,17 +414,17 @@ def test_values_out_of_range_are_named(settings, message):
 def test_presets_keep_what_was_given(preset, recipe, shape, conditional):
     """Every combination is a configuration, and given values are the ones that count."""
     given = {"recipe": recipe, "conditional": conditional}
-    config = complete(given, preset, shape)
+    config = complete(given, preset, shape, 3)
     assert (config.recipe, config.conditional) == (recipe, conditional)
     for name, value in {"rounds": 7, "batch_size": 6, "n_critic": 3, "lr": 0.5, "ema_decay": 0.25,
                         "decay": "cosine", "latent_dim": 3}.items():  # fmt: skip
-        changed = complete(given | {name: value}, preset, shape)
+        changed = complete(given | {name: value}, preset, shape, 3)
         assert getattr(changed, name) == value
 
 
 def test_the_default_preset_on_images():
     """The settings that were found by trying, for wgan-gp."""
-    config = complete({}, "minutes", IMAGES)
+    config = complete({}, "minutes", IMAGES, 3)
     chosen = (config.penalty_weight, config.n_critic, config.batch_size, config.lr, config.betas)
     assert chosen == (1.0, 1, 32, 1e-3, (0.0, 0.99))
     assert (config.generator_conditioning, config.critic_conditioning) == (
@@ -433,11 +433,13 @@ def test_the_default_preset_on_images():
     )
     assert (config.full_resolution, config.decay, config.decay_from) == (True, "linear", 0.5)
     assert config.rounds == 3_000
-    garments = complete({"data": "fashion-mnist"}, "minutes", IMAGES)
+    garments = complete({"data": "fashion-mnist"}, "minutes", IMAGES, 3)
     assert garments.rounds == 13_000
-    slower = complete({"data": "mnist", "batch_size": 64, "n_critic": 3}, "minutes", IMAGES)
+    slower = complete({"data": "mnist", "batch_size": 64, "n_critic": 3}, "minutes", IMAGES, 3)
     assert slower.rounds == 13_000 // 4 - 50  # to hundreds
-    assert complete({"data": "rings"}, "minutes", POINTS) == Config(data="rings", lr=1e-3)
+    unlabelled = complete({}, "minutes", IMAGES, 0)
+    assert (unlabelled.generator_conditioning, unlabelled.critic_conditioning) == ("one_hot",) * 2
+    assert complete({"data": "rings"}, "minutes", POINTS, 3) == Config(data="rings", lr=1e-3)
 
 
 def test_the_average_follows_the_length_of_the_run():
@@ -446,13 +448,13 @@ def test_the_average_follows_the_length_of_the_run():
     assert average(13_000) == pytest.approx(0.999, abs=0.0002)
     assert average(1) == 0.9
     assert average(10**9) == 0.9995
-    assert complete({"rounds": 2_000}, "minutes", IMAGES).ema_decay == average(2_000)
+    assert complete({"rounds": 2_000}, "minutes", IMAGES, 3).ema_decay == average(2_000)
 
 
 def test_compiling_is_for_runs_that_repay_it():
     """The default run of images is compiled, and that of points is not."""
-    assert compiling.repays(complete({}, "minutes", IMAGES))
-    assert not compiling.repays(complete({"data": "rings"}, "minutes", POINTS))
+    assert compiling.repays(complete({}, "minutes", IMAGES, 3))
+    assert not compiling.repays(complete({"data": "rings"}, "minutes", POINTS, 3))
     assert compiling.updates(Config(recipe="wgan", rounds=10)) == 60
 
 
