@@ -16,10 +16,11 @@ import torch
 from rich.console import Console
 
 from fgan.compiler.compile import compile as compiled
-from fgan.data import DataSet, batches, load
+from fgan.data import DataSet, load
 from fgan.run import compiling, flags, pictures, presets, same_data, signals
 from fgan.run.configuration import Config, Run
-from fgan.run.history import History, load_latest
+from fgan.run.dry_run import try_round
+from fgan.run.history import load_latest
 from fgan.run.limits import no_compiler, too_much
 from fgan.run.loop import CONFIG, SAMPLES, DivergenceError, default_interval, train
 from fgan.run.outlet import Outlet, release_stdout
@@ -81,7 +82,9 @@ def train_command(
     data = load(config.data, data_root, target, config.image_size)
     if not known:
         config = presets.complete(given, preset, data.sample_shape, data.num_classes)
-    config = _with_intervals(config, target, ask=known is None)
+    if config.sample_every is None:  # said once: a longer run keeps the interval it began with
+        config = dataclasses.replace(config, sample_every=default_interval(config.rounds))
+    config = compiling.decided(config, target, is_new=known is None)
     out = out or Path("runs") / f"{config.recipe}-{config.data.replace(':', '-').replace('/', '-')}"
     run = Run(config, data.sample_shape, data.class_names)
     if known and known.data and out:
@@ -92,11 +95,11 @@ def train_command(
         console.print(f"settings   preset {preset} (see --dry-run and --preset)")
     asked = given.get("compile") is not None
     if not (asked or known) and target.type == "cpu":
-        console.print(f"compiled   {_reason(config)}")
+        console.print(f"compiled   {compiling.reason(config)}")
     if dry_run:
         beside = "" if known or preset == presets.DEFAULT else f" beside --preset {preset}"
         console.print(f"all of them, as --config FILE.toml takes them{beside}:")
-        _try_round(console, run, data, algorithm, None if resume else out)
+        try_round(console.print, run, data, algorithm, None if resume else out)
         return
     if config.compile:
         by_itself = not asked and target.type == "cpu"
@@ -124,35 +127,6 @@ def train_command(
         console.print(f"complete   all {done} rounds are done; --rounds N asks for more")
     console.print(f"pictures   {out / SAMPLES}/round-{done:06d}.png and earlier ones beside it")
     console.print(f"more       fgan sample {_quoted(out)} --num 64 --out more.png")
-
-
-def _with_intervals(config: Config, device: torch.device, ask: bool) -> Config:
-    """The settings with what is chosen once: a longer run keeps what it began with.
-
-    ask: whether the rounds decide on compiling; runs of earlier versions compiled on CUDA alone.
-    """
-    if config.sample_every is None:
-        config = dataclasses.replace(config, sample_every=default_interval(config.rounds))
-    if config.compile is None:
-        repays = ask and device.type == "cpu" and compiling.repays(config)
-        config = dataclasses.replace(config, compile=repays or device.type == "cuda")
-    return config
-
-
-def _try_round(
-    console: Console, run: Run, data: DataSet, algorithm: Algorithm, out: Path | None
-) -> None:
-    """`--dry-run`: the settings as TOML, then one round of which nothing is kept."""
-    config = run.config
-    for line in flags.as_toml(dataclasses.replace(config, model=run.model)):
-        console.print(line)
-    if out is not None and History(out, 0):
-        raise ValueError(f"{out} holds another run: resume it, or choose another folder")
-    state = algorithm.init(config.seed)
-    own = (config.batch_size, algorithm.n_critic, 1, config.seed, state.round.device)
-    for batch in batches(data, *own, config.conditional):
-        algorithm.step(state, batch, algorithm.noise(config.seed, 0, config.batch_size))
-    console.print("dry run    one round was tried without an error; nothing was written")
 
 
 def sample_command(
@@ -339,14 +313,6 @@ def _greet(
         f"{config.seed}"
     )
     console.print(f"output     {out}")
-
-
-def _reason(config: Config) -> str:
-    """Whether a run on the CPU compiles by itself, and why."""
-    count = f"{compiling.updates(config):,} updates"
-    if config.compile:
-        return f"yes: {count} repay the seconds of compiling (see --no-compile)"
-    return f"no: {count}, which compiling would not shorten by much (see --compile)"
 
 
 def _parser() -> argparse.ArgumentParser:

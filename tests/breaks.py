@@ -535,13 +535,13 @@ BREAKS = {
         "configuration",
     ),
     "old runs compile by themselves": Break(
-        "cli._with_intervals", "ask and device.type", "device.type", "configuration",
+        "compiling.decided", "is_new and device.type", "device.type", "configuration",
     ),
     "any error ends compiling": Break(
         "compiled_if_possible", "or no_compiler(error) is None", "", "cli",
     ),
     "a dry run leaves the folder of another run unseen": Break(
-        "cli._try_round", "History(out, 0)", "False", "cli",
+        "try_round", "History(out, 0)", "False", "cli",
     ),
     # several processes
     "gradients of the processes added up": Break(

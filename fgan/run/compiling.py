@@ -1,6 +1,9 @@
 """Whether a run compiles its steps where nobody says, and what happens without a compiler."""
 
 from collections.abc import Callable
+from dataclasses import replace
+
+import torch
 
 from fgan.compiler.compile import compile as compiled
 from fgan.run.limits import no_compiler
@@ -22,6 +25,25 @@ def updates(config: Config) -> int:
 def repays(config: Config) -> bool:
     """Whether compiling repays its seconds on a CPU."""
     return updates(config) >= REPAYING_UPDATES
+
+
+def decided(config: Config, device: torch.device, is_new: bool) -> Config:
+    """The settings with `compile` true or false.
+
+    is_new: a resumed run without the setting is of an earlier version: compiled on CUDA alone.
+    """
+    if config.compile is not None:
+        return config
+    on_cpu = is_new and device.type == "cpu" and repays(config)
+    return replace(config, compile=on_cpu or device.type == "cuda")
+
+
+def reason(config: Config) -> str:
+    """Whether a run on the CPU compiles by itself, and why."""
+    count = f"{updates(config):,} updates"
+    if config.compile:
+        return f"yes: {count} repay the seconds of compiling (see --no-compile)"
+    return f"no: {count}, which compiling would not shorten by much (see --compile)"
 
 
 def compiled_if_possible(algorithm: Algorithm, say: Callable[[str], None]) -> Algorithm:
