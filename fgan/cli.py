@@ -16,11 +16,10 @@ import torch
 from rich.console import Console
 
 from fgan.compiler.compile import compile as compiled
-from fgan.data import NAMES, DataSet, load
-from fgan.penalties import SAMPLE_AT
-from fgan.recipes import RECIPES
-from fgan.run import same_data, signals
-from fgan.run.configuration import MODELS, Config, Run
+from fgan.data import DataSet, load
+from fgan.run import compiling, flags, presets, same_data, signals
+from fgan.run.configuration import Config, Run
+from fgan.run.dry_run import try_round
 from fgan.run.limits import no_compiler, too_much
 from fgan.run.loop import CONFIG, SAMPLES, DivergenceError, default_interval, train
 from fgan.run.outlet import Outlet, release_stdout
@@ -63,25 +62,46 @@ def train_command(
     resume: bool,
     data_root: Path | None,
     device: str | None,
-    compile: bool | None,
+    settings: Path | None,
+    preset: str | None,
+    dry_run: bool,
     **given: Any,
 ) -> None:
-    """`fgan train`: a setting that is not given has its default, or the resumed run's value."""
-    given = {name: value for name, value in given.items() if value is not None}
+    """`fgan train`: a setting that is not given has the preset's value, or the resumed run's."""
+    given = flags.merged(given, settings)
     target = _device(device)
-    known = _resumed(out, given) if resume else None
-    config = known.config if known else Config(**given)
+    if resume and preset is not None:
+        raise ValueError("a resumed run keeps its settings: leave --preset out")
+    known = _resumed(console, out, given) if resume else None
+    preset = presets.DEFAULT if preset is None else preset
+    presets.check_preset(preset)
+    config = known.config if known else Config(**given)  # checked before the data are read
+    data = load(config.data, data_root, target, config.image_size)
+    if not known:
+        config = presets.complete(given, preset, data.sample_shape, data.num_classes)
     if config.sample_every is None:  # said once: a longer run keeps the interval it began with
         config = dataclasses.replace(config, sample_every=default_interval(config.rounds))
+    config = compiling.decided(config, target, is_new=known is None)
     out = out or Path("runs") / f"{config.recipe}-{config.data.replace(':', '-').replace('/', '-')}"
-    data = load(config.data, data_root, target, config.image_size)
     run = Run(config, data.sample_shape, data.class_names)
     if known and known.data and out:
         same_data.check_form(out / CONFIG, known.data, data.sample_shape, data.class_names)
     algorithm = _built(run, target, out / CONFIG if known else None)
-    if target.type == "cuda" if compile is None else compile:
-        algorithm = compiled(algorithm)
     _greet(console, run, data, algorithm, out, target)
+    if not known:
+        console.print(f"settings   preset {preset} (see --dry-run and --preset)")
+    asked = given.get("compile") is not None
+    if not (asked or known) and target.type == "cpu":
+        console.print(f"compiled   {compiling.reason(config)}")
+    if dry_run:
+        beside = "" if known or preset == presets.DEFAULT else f" beside --preset {preset}"
+        console.print(f"all of them, as --config FILE.toml takes them{beside}:")
+        try_round(console.print, run, data, algorithm, None if resume else out)
+        return
+    if config.compile:
+        by_itself = not asked and target.type == "cpu"
+        make = partial(compiling.compiled_if_possible, say=console.print) if by_itself else compiled
+        algorithm = make(algorithm)
     state = train(
         algorithm,
         data,
@@ -157,11 +177,12 @@ def replay_command(
     console.print(f"all numbers of round {last} are finite")
 
 
-_MAY_CHANGE = ("rounds", "log_every", "sample_every")
-"""Settings of which the state after any round is independent."""
+_MAY_CHANGE = ("rounds", "log_every", "sample_every", "compile")
+"""Settings of which the state after any round is independent, but for the decay of the rates, and
+for the rounding of compiled sums."""
 
 
-def _resumed(out: Path | None, given: dict[str, Any]) -> Run:
+def _resumed(console: Console, out: Path | None, given: dict[str, Any]) -> Run:
     """The run in `out`, with the settings that a resumed run may change."""
     if out is None:
         raise ValueError("--resume needs the run's folder: --out DIR")
@@ -172,10 +193,16 @@ def _resumed(out: Path | None, given: dict[str, Any]) -> Run:
         if name not in _MAY_CHANGE and value != getattr(run.config, name):
             raise ValueError(
                 f"the run in {out} has {name} = {getattr(run.config, name)!r}, and {value!r} was "
-                "given: a resumed run keeps its settings, except --rounds, --log-every and "
-                "--sample-every"
+                "given: a resumed run keeps its settings, except --rounds, --log-every, "
+                "--sample-every and --compile"
             )
     changed = {name: given[name] for name in _MAY_CHANGE if name in given}
+    before, now = run.config.rounds, changed.get("rounds", run.config.rounds)
+    if run.config.decay != "none" and now != before:
+        console.print(
+            f"rates      they fall over {now} rounds from here on, and fell over {before} before: "
+            "the bits are not those of a run of that length"
+        )
     return dataclasses.replace(run, config=dataclasses.replace(run.config, **changed))
 
 
@@ -240,8 +267,15 @@ def _greet(
     if data.left_out:
         console.print(f"left out   {data.left_out}")
     chosen = ", chosen by the samples' shape (see --model)" if config.model == "auto" else ""
-    console.print(f"networks   {run.model}{chosen}")
-    console.print(f"device     {device}, batches of {config.batch_size}, seed {config.seed}")
+    generator, critic = run.sizes
+    console.print(
+        f"networks   {run.model}{chosen}: {generator:,} parameters in the generator, {critic:,} in "
+        "the critic"
+    )
+    console.print(
+        f"device     {device}, {config.rounds} rounds, batches of {config.batch_size}, seed "
+        f"{config.seed}"
+    )
     console.print(f"output     {out}")
 
 
@@ -254,41 +288,14 @@ def _parser() -> argparse.ArgumentParser:
 
     add = commands.add_parser("train", help="train a GAN").add_argument
     commands.choices["train"].set_defaults(command=train_command)
-    defaults = Config()
-    add("recipe", nargs="?", metavar="RECIPE", help=f"{', '.join(RECIPES)} (default: wgan-gp)")
-    add("--data", metavar="NAME", help=f"{', '.join(NAMES)} (default: {defaults.data})")
-    add("--image-size", type=int, metavar="S", help="folder:PATH: the middle squares, resized")
-    add("--data-root", type=_path, metavar="DIR", help="where real data sets lie, or go")
-    add("--rounds", type=int, metavar="N", help=f"in total (default: {defaults.rounds})")
-    add("--batch-size", type=int, metavar="B", help=f"(default: {defaults.batch_size})")
-    add("--seed", type=int, metavar="S", help=f"(default: {defaults.seed})")
     add("--out", type=_path, metavar="DIR", help="(default: runs/RECIPE-NAME)")
-    add("--unconditional", dest="conditional", action="store_const", const=False)
-    add("--device", metavar="D", help="(default: cuda where there is one, else cpu)")
-    add(
-        "--compile",
-        action=argparse.BooleanOptionalAction,
-        help="compile the steps (default: on CUDA alone)",
-    )
     add("--resume", action="store_true", help="go on from the checkpoint in --out DIR")
-    add("--log-every", type=int, metavar="N", help=f"rounds (default: {defaults.log_every})")
-    add("--sample-every", type=int, metavar="N", help="rounds between pictures and checkpoints")
-    add("--n-critic", type=int, metavar="N", help="critic updates a round")
-    add("--model", metavar="NAME", help=f"{', '.join(MODELS)} (default: by the data)")
-    add("--latent-dim", type=int, metavar="Z", help=f"(default: {defaults.latent_dim})")
-    add("--width", type=int, metavar="W", help="of the networks")
-    add("--critic-norm", metavar="NORM", help="none, layer, group, instance, spectral, weight")
-    add("--lr", type=float, metavar="RATE", help="learning rate of both players")
-    add("--ema-decay", type=float, metavar="E", help=f"(default: {defaults.ema_decay})")
-    add("--update", metavar="WAY", help="alternating (default) or simultaneous")
-    add("--loss", metavar="LOSS", help="gan: non_saturating (default) or minimax")
-    add("--clip", type=float, metavar="C", help="wgan: bound of the critic's weights")
-    add("--critic-warmup", action="store_const", const=True, help="wgan: 100 updates at first")
-    add("--penalty-weight", type=float, metavar="LAMBDA", help="wgan-gp, dragan (default: 10)")
-    add("--k", type=float, metavar="K", help="wgan-div (default: 2)")
-    add("--p", type=float, metavar="P", help="wgan-div (default: 6)")
-    add("--gamma", type=float, metavar="G", help="r3gan (default: 1)")
-    add("--sample-at", metavar="PU", help=f"wgan-gp, wgan-div: {', '.join(SAMPLE_AT)}")
+    add("--config", dest="settings", type=_path, metavar="FILE", help="TOML; flags win over it")
+    add("--preset", metavar="NAME", help=f"{', '.join(presets.PRESETS)} (default: minutes)")
+    add("--dry-run", action="store_true", help="show all settings, try a round, write nothing")
+    add("--data-root", type=_path, metavar="DIR", help="where real data sets lie, or go")
+    add("--device", metavar="D", help="(default: cuda where there is one, else cpu)")
+    flags.add_settings(commands.choices["train"])
 
     add = commands.add_parser("sample", help="draw from a trained generator").add_argument
     commands.choices["sample"].set_defaults(command=sample_command)

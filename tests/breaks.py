@@ -504,8 +504,44 @@ BREAKS = {
         "if known.class_counts == data.class_counts:", "same_data",
     ),
     "booleans accepted as whole numbers": Break(
-        "configuration._check_types", "if type(value) not in kinds",
-        "if not isinstance(value, kinds)", "hostile",
+        "settings._is_of", "return type(value) is kind",
+        "return isinstance(value, kind)", "hostile",
+    ),
+    "a new default for old configurations": Break(
+        "settings.Config", '"none", "WAY", f"of both rates', '"linear", "WAY", f"of both rates',
+        "configuration",
+    ),
+    "a file of settings wins over flags": Break(
+        "flags.merged", "content | given", "given | content", "configuration",
+    ),
+    "rates of the players in a file beside a flag for both": Break(
+        "flags.merged", 'if "lr" in given:', "if False:", "configuration",
+    ),
+    "a preset wins over flags": Break(
+        "presets.minutes", "chosen |= given", "chosen = given | chosen", "configuration",
+    ),
+    "the paper's preset at the quick rate": Break(
+        "presets.paper", '"lr": RECIPES[recipe].lr', '"lr": None', "configuration",
+    ),
+    "the critic's rate falls by rounds": Break(
+        "build._decayed", "first_round * updates, config.rounds * updates",
+        "first_round, config.rounds", "configuration",
+    ),
+    "the rates of the players swapped": Break(
+        "build._settings", "config.lr_generator, 1", "config.lr_critic, 1", "configuration",
+    ),
+    "warm-up not counted by the decay": Break(
+        "build._decayed", "sum(map(updates, range(first_round)))", "5 * first_round",
+        "configuration",
+    ),
+    "old runs compile by themselves": Break(
+        "compiling.decided", "is_new and device.type", "device.type", "configuration",
+    ),
+    "any error ends compiling": Break(
+        "compiled_if_possible", "or no_compiler(error) is None", "", "cli",
+    ),
+    "a dry run leaves the folder of another run unseen": Break(
+        "try_round", "History(out, 0)", "False", "cli",
     ),
     # several processes
     "gradients of the processes added up": Break(

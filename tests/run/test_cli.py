@@ -21,6 +21,8 @@ TINY = [
     *("--batch-size", "8", "--n-critic", "2", "--log-every", "1"),
 ]
 
+HEADING = "all of them, as --config FILE.toml takes them:"
+
 
 def run(*arguments: object) -> int:
     """Call the command line in this process; argparse leaves by SystemExit."""
@@ -157,7 +159,7 @@ def test_figures_beyond_the_checkpoint_are_dropped_on_resume(tmp_path):
 def test_ctrl_c_saves_and_ends_cleanly(tmp_path):
     """After an interrupt the exit status is 0, the run says how to go on, and it can."""
     out = tmp_path / "run"
-    arguments = ["train", *TINY, "--rounds", "100000", "--out", str(out)]
+    arguments = ["train", *TINY, "--rounds", "100000", "--no-compile", "--out", str(out)]
     process = subprocess.Popen(
         [sys.executable, "-m", "fgan", *arguments],
         stdout=subprocess.PIPE,
@@ -199,6 +201,12 @@ def test_ctrl_c_saves_and_ends_cleanly(tmp_path):
         (["train", "--update", "never"], "'alternating' or 'simultaneous'"),
         (["train", "--sample-at", "home"], "sample_at is one of"),
         (["train", "--device", "warp"], "device 'warp'"),
+        (["train", "--preset", "speed"], "unknown preset 'speed'; known are minutes, paper"),
+        (["train", "--config", "nowhere.toml"], "nowhere.toml cannot be read: it is no file"),
+        (["train", "--augment", "rain"], "unknown augmentation 'rain'"),
+        (["train", "--accumulate", "5"], "batch_size 64 has no 5 equal parts"),
+        (["train", "--dry-run", "--model", "mlp", "--attention"], "attention is no setting of"),
+        (["train", "--dry-run", "--critic-norm", "batch"], "LayerNorm"),
         (["train", "--resume"], "--out DIR"),
         (["train", "--resume", "--out", "nowhere"], "no run in nowhere"),
         (["sample", "nowhere", "--out", "x.png"], "no run in nowhere"),
@@ -217,6 +225,113 @@ def test_bad_input_gets_one_clear_line(arguments, message, tmp_path, monkeypatch
     assert list(Path().iterdir()) == []
 
 
+def test_a_dry_run_shows_everything_and_writes_nothing(tmp_path, monkeypatch, capsys):
+    """Networks with their sizes, and settings that a file of settings can hold as they stand."""
+    monkeypatch.chdir(tmp_path)
+    assert run("train", *TINY, "--dry-run", "--seed", 3) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert list(Path().iterdir()) == []
+    of_generator = 14 * 16 + 16 + 2 * (16 * 16 + 16 + 32) + 16 * 784 + 784
+    of_critic = 794 * 16 + 16 + 2 * (16 * 16 + 16) + 17
+    assert (
+        f"networks   mlp: {of_generator:,} parameters in the generator, {of_critic:,} in the critic"
+        in lines
+    )
+    shown = lines[lines.index(HEADING) + 1 : -1]
+    assert "seed = 3" in shown
+    assert lines[-1].startswith("dry run    one round was tried without an error")
+    Path("again.toml").write_text("\n".join(shown))
+    assert run("train", "--config", "again.toml", "--dry-run") == 0
+    again = capsys.readouterr().out.splitlines()
+    assert again[again.index(HEADING) + 1 : -1] == shown
+
+
+def test_a_dry_run_names_the_first_error(trained, tmp_path, monkeypatch, capsys):
+    """A folder with another run, and what only a round shows."""
+    before = sorted(trained.rglob("*"))
+    assert run("train", *TINY, "--dry-run", "--out", trained) == 2
+    assert "holds another run" in capsys.readouterr().err
+    assert run("train", "--resume", "--dry-run", "--out", trained) == 0
+    assert sorted(trained.rglob("*")) == before
+    monkeypatch.chdir(tmp_path)
+    # Parts of one sample, which BatchNorm refuses.
+    assert run("train", *TINY, "--accumulate", 8, "--dry-run") == 2
+    assert "Expected more than 1 value" in capsys.readouterr().err
+
+
+def test_a_file_of_settings_and_flags(tmp_path):
+    """The flags win, the file comes next, and the preset last."""
+    (tmp_path / "my.toml").write_text('recipe = "gan"\nbatch_size = 8\nrounds = 2\nwidth = 4\n')
+    out = tmp_path / "run"
+    assert run("train", "--config", tmp_path / "my.toml", "--rounds", 1, "--out", out) == 0
+    config = json.loads((out / "config.json").read_text())
+    chosen = [config[name] for name in ("recipe", "batch_size", "rounds", "width")]
+    assert chosen == ["gan", 8, 1, 4]
+    assert config["full_resolution"]
+    again = ("--config", tmp_path / "my.toml", "--rounds", 2, "--resume")
+    assert run("train", *again, "--out", out) == 0
+
+
+def test_more_rounds_move_the_decay_and_say_so(tmp_path, capsys):
+    """A run that was only interrupted keeps its bits; a longer one has other rates."""
+    small = (*TINY, "--decay", "linear")
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert run("train", *small, "--rounds", 4, "--out", whole) == 0
+    assert run("train", *small, "--rounds", 2, "--out", parts) == 0
+    capsys.readouterr()
+    assert run("train", "--resume", "--out", parts) == 0
+    assert "rates " not in capsys.readouterr().out
+    assert run("train", "--resume", "--rounds", 4, "--out", parts) == 0
+    assert "they fall over 4 rounds from here on, and fell over 2 before" in capsys.readouterr().out
+
+
+def test_a_run_compiles_by_itself_where_that_repays(tmp_path, monkeypatch, capsys):
+    """By the number of updates; without a compiler the run goes on, and one line says so."""
+    calls = []
+
+    def without_compiler(algorithm):
+        def step(state, batch, noise):
+            calls.append(int(state.round))
+            raise RuntimeError("compiling failed") from InvalidCxxCompiler("No g++ here")
+
+        return algorithm._replace(step=step)
+
+    class InvalidCxxCompiler(Exception):  # noqa: N818 (as torch has it)
+        """No compiler."""
+
+    monkeypatch.setattr("fgan.run.compiling.compiled", without_compiler)
+    monkeypatch.setattr("fgan.run.compiling.REPAYING_UPDATES", 9)
+    outs = [tmp_path / name for name in ("few", "many", "asked")]
+    assert run("train", *TINY, "--rounds", 2, "--out", outs[0]) == 0
+    assert "compiled   no: 6 updates" in capsys.readouterr().out
+    assert run("train", *TINY, "--rounds", 3, "--out", outs[1]) == 0
+    said = capsys.readouterr().out
+    assert "compiled   yes: 9 updates repay" in said
+    assert said.count("no C++ compiler works here") == 1
+    assert calls == [0]
+    assert run("train", *TINY, "--rounds", 3, "--no-compile", "--out", outs[2]) == 0
+    assert calls == [0]
+    states = [torch.load(out / "checkpoint.pt", weights_only=True)["leaves"] for out in outs[1:]]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    kept = [json.loads((out / "config.json").read_text())["compile"] for out in outs]
+    assert kept == [False, True, False]
+
+
+def test_another_error_of_a_compiled_round_ends_the_run(tmp_path, monkeypatch):
+    """Only a missing compiler is passed over."""
+
+    def broken(algorithm):
+        def step(state, batch, noise):
+            raise RuntimeError("shapes differ")
+
+        return algorithm._replace(step=step)
+
+    monkeypatch.setattr("fgan.run.compiling.compiled", broken)
+    monkeypatch.setattr("fgan.run.compiling.REPAYING_UPDATES", 1)
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        run("train", *TINY, "--rounds", 1, "--out", tmp_path / "run")
+
+
 def test_a_folder_with_another_run_is_left_alone(trained, capsys):
     """Training into it again is refused, and its checkpoint stays as it was."""
     before = (trained / "checkpoint.pt").read_bytes()
@@ -231,6 +346,9 @@ def test_a_folder_with_another_run_is_left_alone(trained, capsys):
         (["--seed", "5"], "seed = 0, and 5 was given"),
         (["--rounds", "3"], "has 4 rounds already, and 3"),
         (["wgan"], "recipe = 'wgan-gp'"),
+        (["--betas", "0", "0.5"], "betas = None, and (0.0, 0.5) was given"),
+        (["--preset", "paper"], "leave --preset out"),
+        (["--full-resolution"], "full_resolution = False, and True was given"),
     ],
 )
 def test_a_resumed_run_keeps_its_settings(trained, options, message, capsys):
