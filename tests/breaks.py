@@ -500,7 +500,8 @@ BREAKS = {
         "fingerprint", "known.update(_bytes(labels))", "pass", "content",
     ),
     "swapped classes accepted at resume": Break(
-        "same_data.check", "if not known.contents or known.contents == data.contents:",
+        "same_data.check",
+        "if not known.contents or not data.contents or known.contents == data.contents:",
         "if known.class_counts == data.class_counts:", "same_data",
     ),
     "booleans accepted as whole numbers": Break(
