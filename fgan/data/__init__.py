@@ -112,8 +112,8 @@ def to_uint8(images: Tensor) -> Tensor:
     """Images in [-1, 1] as uint8, rounded, whatever lies outside clamped: `normalise` undone."""
     if not isinstance(images, Tensor) or not images.is_floating_point():
         raise ValueError(
-            f"to_uint8 takes a tensor of floating-point images in [-1, 1], and {kind_of(images)} was "
-            "given"
+            "to_uint8 takes a tensor of floating-point images in [-1, 1], and "
+            f"{kind_of(images)} was given"
         )
     return ((images.to(torch.float32) + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 

@@ -64,7 +64,9 @@ def condition_of(labels: Tensor) -> Tensor:
 def normalise(images: Tensor) -> Tensor:
     """uint8 images as float32 in [-1, 1], of the same shape: 0 becomes -1 and 255 becomes 1."""
     if not isinstance(images, Tensor) or images.dtype != torch.uint8:
-        raise ValueError(f"normalise takes a tensor of uint8 images, and {kind_of(images)} was given")
+        raise ValueError(
+            f"normalise takes a tensor of uint8 images, and {kind_of(images)} was given"
+        )
     return images.to(torch.float32) / 127.5 - 1
 
 

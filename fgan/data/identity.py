@@ -47,8 +47,7 @@ def fingerprint(data: DataSet) -> Fingerprint:
         labels = data.class_labels.cpu()
         counts = labels.bincount(minlength=data.num_classes).tolist()
         hashes = [
-            _hash_of(data.samples, members)
-            for members in labels.argsort(stable=True).split(counts)
+            _hash_of(data.samples, members) for members in labels.argsort(stable=True).split(counts)
         ]
         known.update("".join(hashes).encode())
     else:

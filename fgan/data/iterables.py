@@ -27,7 +27,7 @@ from fgan.scores import describe
 from fgan.types import Batch
 
 Keys = tuple[str, str | None]
-"""Which entries of a batch that is a dict are the samples and the condition (None: no condition)."""
+"""The entries of a batch that are the samples and the condition, or None, where it is a dict."""
 Pair = tuple[Tensor, Tensor | None]
 """Samples [B, ...] and their conditions."""
 
@@ -37,8 +37,8 @@ _CONDITIONS = ("conditions", "condition", "labels", "label", "targets", "target"
 _PREVIEW = 64  # rows
 
 _KINDS = (
-    "data is a fgan.data.DataSet or the name of one, a data set of torch, or an iterable of batches "
-    "(a DataLoader, a list, a function that makes a generator)"
+    "data is a fgan.data.DataSet or the name of one, a data set of torch, or an iterable of "
+    "batches (a DataLoader, a list, a function that makes a generator)"
 )
 
 
@@ -131,7 +131,7 @@ class Batches:
 
     @property
     def epoch(self) -> float:
-        """Passes over the data so far; whole ones alone where the iterable does not say how long."""
+        """Passes over the data so far; whole ones alone where nobody says how long one is."""
         try:
             return self._epoch + min(1.0, self._in_epoch / len(self._data))
         except (TypeError, NotImplementedError, ZeroDivisionError):

@@ -130,7 +130,7 @@ def draw(
 
 
 def _conditions(data: DataSet) -> Tensor:
-    """The conditions of samples; zeros where there are none, which unconditional networks ignore."""
+    """The conditions of samples; zeros where there are none, which no network sees."""
     if data.labels is None:
         return torch.zeros(len(data), dtype=torch.int64, device=data.samples.device)
     return condition_of(data.labels)

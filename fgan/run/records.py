@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from fgan.data import DataSet
-from fgan.run import checkpoints
+from fgan.data import DataSet, Rounds
+from fgan.run import checkpoints, positions
 from fgan.run.history import History
 from fgan.run.metrics import MetricsFile
 from fgan.run.origin import replay_hint
@@ -64,9 +64,13 @@ class Records:
         self._algorithm, self._data, self._fixed = algorithm, data, fixed
         self._history, self._metrics, self._screen = history, metrics, screen
         self._pictures, self._excused = pictures, excused
+        self.stream: Rounds | None = None
+        """The batches of the run, whose epoch is shown and whose position is kept."""
 
     def advance(self, done: int) -> None:
         """Show that `done` rounds are complete."""
+        if self.stream is not None:
+            self._screen.epoch = self.stream.epoch
         self._screen.advance(done)
 
     def log(self, done: int, info: GANInfo) -> None:
@@ -96,6 +100,9 @@ class Records:
         samples = draw_samples(self._algorithm, state, latent, labels, self._data)
         with writing(self._history, self._pictures):
             self._metrics.sync()
+            if self.stream is not None:
+                here = self.stream.position()
+                positions.save(self._pictures.parent, done, here, self._history.keep)
             save_samples(picture_path(self._pictures, done), samples, labels, self._data)
             self._history.save(state, done)
 
