@@ -92,7 +92,7 @@ def train_command(
         out=out,
         batch_size=config.batch_size,
         seed=config.seed,
-        conditional=config.conditional,
+        conditional=None if config.conditional else False,
         resume=resume,
         log_every=config.log_every,
         sample_every=config.sample_every,
@@ -127,10 +127,10 @@ def sample_command(
     labels, columns = None, min(num, 10)
     headings: Sequence[str] = ()
     if condition is not None:
-        if not run.config.conditional:
+        if not (run.config.conditional and names):
             raise ValueError(f"the run in {folder} is unconditional: leave --condition out")
         labels = torch.full((num,), _label(condition, names), device=target)
-    elif run.config.conditional:
+    elif run.config.conditional and names:
         labels = torch.arange(num, device=target) % len(names)
         columns = min(num, len(names))
         headings = names[:columns]
@@ -266,7 +266,7 @@ def _greet(
     device: torch.device,
 ) -> None:
     config = run.config
-    kind = "conditional" if config.conditional else "unconditional"
+    kind = "conditional" if config.conditional and data.class_names else "unconditional"
     updates = "by schedule" if callable(algorithm.n_critic) else algorithm.n_critic
     console.print(f"recipe     {kind} {config.recipe}, n_critic {updates}")
     console.print(

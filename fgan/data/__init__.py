@@ -12,7 +12,7 @@ from torch import Tensor
 from fgan.data.data_set import DataSet, check_content, condition_of, kind_of, normalise
 from fgan.data.devices import as_device
 from fgan.data.embedded import glyphs, grid, rings, swiss_roll
-from fgan.data.folders import folder
+from fgan.data.folders import Progress, folder
 from fgan.data.identity import Fingerprint, fingerprint
 from fgan.data.iterables import Batches, Iterables, Keys, Rows, adapted
 from fgan.data.picture_files import MOST_PIXELS
@@ -49,7 +49,7 @@ GENERATED = tuple(_EMBEDDED)
 """Data sets that are made on the spot: their last bits may differ from machine to machine."""
 
 NAMES = (*_EMBEDDED, *_REAL, "folder:PATH")
-"""What `load` knows; PATH stands for a folder with one sub-folder of images per class."""
+"""What `load` knows; PATH stands for a folder of images, or with a sub-folder of them per class."""
 
 TESTED = tuple(_REAL)
 """Those with a test split."""
@@ -61,6 +61,10 @@ def load(
     device: torch.device | str = "cpu",
     image_size: int | None = None,
     train: bool = True,
+    *,
+    skip_broken: bool = False,
+    mapped: bool | None = None,
+    progress: Progress | None = None,
 ) -> DataSet:
     """The training split of the data set called `name`, one of `NAMES`, on `device`.
 
@@ -71,8 +75,15 @@ def load(
 
     `folder:PATH` reads PNG, JPEG, WebP, BMP, GIF, TIFF and PPM, told by their contents. Pictures
     are turned upright as their EXIF data say, and what is transparent is put on white. Hidden files
-    and folders are left out, and `left_out` of the result counts them. `image_size` is for
-    `folder:PATH` alone: the middle square of every image, resized to that many pixels.
+    and folders are left out, and `left_out` of the result counts them. A folder without sub-folders
+    has no labels. For `folder:PATH` alone are
+
+    - `image_size`: the middle square of every image, resized to that many pixels;
+    - `skip_broken`: files that cannot be read are left out and counted, and are no error;
+    - `mapped`: the images are one file of bytes below `root`, made at the first call and mapped
+      into memory, so that they may be larger than it; they are moved to a device batch by batch. By
+      default where they would take more than half of the memory;
+    - `progress`: a function that is told how many files are read, and how many there are.
 
     Raises ValueError for an unknown name, DataError (a ValueError) for what cannot be had or read.
     """
@@ -93,7 +104,13 @@ def load(
             )
     if not train and name not in TESTED:
         raise ValueError(f"{name!r} has no test split; those that have one: {', '.join(TESTED)}")
-    left_out = ""
+    for option, flag in (("skip_broken", skip_broken), ("mapped", mapped)):
+        if flag is not None:
+            check_flag(option, flag)
+        if flag and kind != "folder":
+            raise ValueError(f"{option} is for folder:PATH alone, and the data set is {name!r}")
+    labels: Tensor | None
+    left_out, in_file = "", False
     with torch.device("cpu"):  # whatever the default device is: random numbers are the CPU's
         if name in _EMBEDDED:
             samples, labels, class_names = _EMBEDDED[name]()
@@ -102,10 +119,15 @@ def load(
             samples, labels, class_names = _REAL[name](place, train)
         elif kind == "folder" and path:
             place = Path(path).expanduser()
-            samples, labels, class_names, left_out = folder(place, image_size)
+            cache = None if root is None else Path(root).expanduser()
+            samples, labels, class_names, left_out, in_file = folder(
+                place, image_size, skip_broken, mapped, cache, progress
+            )
         else:
             raise ValueError(f"unknown data set {name!r}; known are {', '.join(NAMES)}")
-    return DataSet(name, samples.to(target), labels.to(target), class_names, left_out)
+    if not in_file:
+        samples, labels = samples.to(target), None if labels is None else labels.to(target)
+    return DataSet(name, samples, labels, class_names, left_out, in_file)
 
 
 def to_uint8(images: Tensor) -> Tensor:

@@ -179,7 +179,7 @@ class Run:
         config, shape = self.config, self.sample_shape
         kind = self.model
         conditions: dict[str, Any] = {
-            "num_classes": len(self.class_names) if config.conditional else None
+            "num_classes": len(self.class_names) or None if config.conditional else None
         }
         norm = config.critic_norm or "none"
         width: dict[str, Any] = {} if config.width is None else {"width": config.width}

@@ -106,7 +106,7 @@ def replay_run(
         round=round or config.rounds,
         batch_size=config.batch_size,
         seed=config.seed,
-        conditional=config.conditional,
+        conditional=None if config.conditional else False,
         say=say,
     )
 

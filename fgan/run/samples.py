@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from fgan.data import DataSet, condition_of
+from fgan.data import DataSet, condition_of, normalise
 from fgan.run import pictures, plots
 from fgan.scores import ConditionError
 from fgan.seeds import mix_seed
@@ -112,6 +112,7 @@ def save_samples(path: Path, samples: Tensor, labels: Tensor | None, data: DataS
     classes = labels if labels is not None and labels.ndim == 1 else None
     names = data.class_names[:MOST_COLUMNS] if classes is not None else ()
     real = data.samples[: 2 * len(samples)]
+    real = normalise(real) if real.dtype == torch.uint8 else real
     if samples.ndim == 2 and samples.shape[1] == 2:
         whole = classes is not None and not classes.is_floating_point()
         pictures.save_points(path, samples, classes if whole else None, real=real)

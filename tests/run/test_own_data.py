@@ -12,6 +12,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import fgan
+from fgan.cli import main
 from fgan.data import DataSet
 from fgan.run import plots
 from fgan.run.progress import Display
@@ -336,6 +337,22 @@ def test_a_state_of_another_algorithm_is_refused(tmp_path):
         with pytest.raises(ValueError, match=message):
             fgan.train(algorithm, data, rounds=1, batch_size=4, out=tmp_path / "a", state=wrong)
     assert not (tmp_path / "a").exists()
+
+
+def test_a_folder_without_sub_folders_from_the_command_line(tmp_path):
+    """Trained, sampled, resumed and replayed without conditions, and without a flag."""
+    for shade in range(6):
+        (tmp_path / "data").mkdir(exist_ok=True)
+        Image.new("L", (4, 4), 40 * shade).save(tmp_path / "data" / f"{shade}.png")
+    out = str(tmp_path / "run")
+    given = ["--model", "mlp", "--width", "4", "--latent-dim", "2", "--batch-size", "4"]
+    given += ["--data", f"folder:{tmp_path / 'data'}", "--device", "cpu", "--out", out]
+    assert main(["train", "gan", "--rounds", "2", *given]) == 0
+    assert main(["train", "--resume", "--rounds", "3", "--out", out, "--device", "cpu"]) == 0
+    picture = tmp_path / "more.png"
+    assert main(["sample", out, "--num", "4", "--out", str(picture), "--device", "cpu"]) == 0
+    assert picture.exists()
+    assert main(["replay", out, "--device", "cpu", "--round", "3"]) == 0
 
 
 def test_images_are_flipped_in_a_run(tmp_path):
