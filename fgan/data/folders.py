@@ -159,7 +159,8 @@ class _Reader:
         """Of the pictures that were read."""
         self._first: tuple[str, Tensor] | None = None
         self._others: list[tuple[str, str]] = []
-        self._faulty: set[int] = set()
+        self._present: set[int] = set()
+        """The classes that have a picture, also one that is no good."""
 
     def estimate(self) -> float:
         """Bytes of all pictures, if they are as large as the first that can be read."""
@@ -177,8 +178,9 @@ class _Reader:
             for done, (file, label) in enumerate(self.files, start=1):
                 faults = len(self.notes.faults)
                 image = _read(file, self.image_size, self.notes)
-                if len(self.notes.faults) > faults:
-                    self._faulty.add(label)
+                broken = len(self.notes.faults) > faults
+                if image is not None or (broken and not self.notes.skip_broken):
+                    self._present.add(label)
                 if image is not None and self._has_size(file, image):
                     self.labels.append(label)
                     yield image
@@ -196,9 +198,9 @@ class _Reader:
 
     def _check(self) -> None:
         """Raise DataError for what was wrong, once all files are read."""
-        notes, read = self.notes, set(self.labels)
+        notes = self.notes
         for label, name in enumerate(self.classes):
-            if label not in read and (notes.skip_broken or label not in self._faulty):
+            if label not in self._present:
                 empty = f"the class {os.path.join(self.path, name)} holds no picture"
                 if notes.skip_broken:
                     raise DataError(f"{empty} that can be read")
