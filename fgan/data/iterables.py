@@ -121,12 +121,19 @@ class Batches:
         self._is_iterator = iter(data) is data if isinstance(data, Iterator) else False
         self._epoch, self._in_epoch, self._said = 0, 0, False
         self._items = self._begin()
-        first = next(self._items, None)
-        if first is None:
-            raise ValueError(f"{_KINDS}, and {type(data).__name__} was given, which gave no batch")
+        before = torch.get_rng_state()  # a DataLoader draws from it when a pass begins
+        try:
+            first = next(self._items, None)
+            if first is None:
+                raise ValueError(
+                    f"{_KINDS}, and {type(data).__name__} was given, which gave no batch"
+                )
+            self.preview = DataSet(self.name, *first)
+            check_content(self.preview)
+        except ValueError:
+            torch.set_rng_state(before)
+            raise
         self.batch_size = len(first[0])
-        self.preview = DataSet(self.name, *first)
-        check_content(self.preview)
         self._items = itertools.chain([first], self._items)
 
     @property

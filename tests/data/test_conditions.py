@@ -19,7 +19,7 @@ def test_samples_without_labels_have_no_conditions():
     assert torch.equal(got.real, want.real)
     with pytest.raises(ValueError, match="conditional is True, and points has no labels"):
         batches(plain, 4, conditional=True)
-    with pytest.raises(ValueError, match="there are 1 class_names and no labels"):
+    with pytest.raises(ValueError, match="there are 1 class_names, and labels is None"):
         batches(DataSet("points", X, None, ("all",)), 4)
 
 

@@ -76,7 +76,9 @@ def test_penalties_that_pair_samples_are_refused(group, place):
         ("data_parallel", lambda: fgan.data_parallel(algorithm)),
         ("accumulate", lambda: fgan.accumulate(algorithm, 2)),
     ]:
-        with pytest.raises(ValueError, match=f"'w_divergence_penalty' takes its points.*{name} takes"):
+        with pytest.raises(
+            ValueError, match=f"'w_divergence_penalty' takes its points.*{name} takes"
+        ):
             call()
 
 

@@ -363,3 +363,20 @@ def test_images_are_flipped_in_a_run(tmp_path):
     for index, batch in enumerate(fgan.data.batches(data, 4, 2, rounds=2, flip=True)):
         state, _ = algorithm.step(state, batch, algorithm.noise(0, index, 4))
     assert_identical(got, state)
+
+
+def test_a_donated_step_leaves_the_given_state_alone(tmp_path):
+    """A step that writes into the memory of its state, as a compiled one does."""
+    data, algorithm = DataSet("own", torch.randn(16, 2)), game()
+
+    def step(state, batch, noise):
+        new, info = algorithm.step(state, batch, noise)
+        for old in fgan.tree.leaves(state):
+            old.fill_(0)
+        return new, info
+
+    given = algorithm.init(0)
+    kept = fgan.tree.clone(given)
+    donating = algorithm._replace(step=step)
+    fgan.train(donating, data, rounds=2, batch_size=4, out=tmp_path, state=given)
+    assert_identical(given, kept)
