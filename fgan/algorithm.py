@@ -388,7 +388,8 @@ def _parts(game: Game, shape: NoiseShape, simultaneous: bool) -> Parts:
     uses_real = game.generator_objective.uses_real
 
     def check(state: GANState, batch: Batch, noise: Noise) -> None:
-        checks.check_round(batch, noise, shape.latent_dim, uses_real)
+        checks.check_gan_state(state, "generator", "critic", "round")
+        checks.check_round(batch, noise, shape.latent_dim, uses_real, state.round)
 
     return Parts(
         fakes=bind(fakes, game),

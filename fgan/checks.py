@@ -132,6 +132,11 @@ def _check_extra(extra: object, size: int, like: Tensor) -> None:
         check_tensor(f"extra[{name!r}]", tensor, like)
         if tensor.numel():  # a lazy penalty's mark has no numbers
             check_rows(f"extra[{name!r}]", tensor, size)
+            if tensor.dtype is not like.dtype:
+                raise ValueError(
+                    f"extra[{name!r}] is {tensor.dtype}, and what it meets {like.dtype}: "
+                    "algorithm.noise draws it"
+                )
 
 
 def check_draws(draws: dict[str, Draw], extra: Extra, like: Tensor | None) -> None:
@@ -145,6 +150,7 @@ def check_draws(draws: dict[str, Draw], extra: Extra, like: Tensor | None) -> No
                 f"the objective has declared the random tensor {name!r}, and extra="
                 f"{describe(extra)} was given without it: algorithm.noise draws it"
             )
+        check_tensor(f"extra[{name!r}]", extra[name], like)
         rest = draw.shape if draw.shape is not None else None if like is None else like.shape[1:]
         given = tuple(extra[name].shape[1:])
         if rest is not None and given != tuple(rest):
@@ -179,18 +185,33 @@ def check_average(state: GANState, is_kept: bool) -> None:
         )
 
 
-def check_round(batch: Batch, noise: Noise, latent_dim: int, labelled: bool) -> None:
-    """labelled: whether a generator's update needs a real sample or a condition for each latent."""
+def check_round(
+    batch: Batch, noise: Noise, latent_dim: int, labelled: bool, like: Tensor | None = None
+) -> None:
+    """Raise ValueError unless a batch and noise make a round.
+
+    labelled: whether a generator's update needs a real sample or a condition for each latent.
+    like: a tensor on the device that all has to be on.
+    """
     check_type("the batch", batch, Batch, "fgan.Batch(real [n_critic, B, ...], condition)")
     check_type("the noise", noise, Noise, "algorithm.noise(seed, round_index, batch_size) draws it")
     check_real(batch.real)
     for name, value in ("critic_latent", noise.critic_latent), ("mix", noise.mix):
-        check_tensor(f"noise.{name}", value)
-    check_tensor("noise.generator_latent", noise.generator_latent)
+        check_tensor(f"noise.{name}", value, like)
+    check_tensor("noise.generator_latent", noise.generator_latent, like)
+    check_tensor("batch.real", batch.real, like)
+    for name, value in ("critic", noise.critic_latent), ("generator", noise.generator_latent):
+        if value.dtype is not batch.real.dtype:
+            raise ValueError(
+                f"noise.{name}_latent is {value.dtype}, and batch.real {batch.real.dtype}: draw the "
+                "noise, or convert the data, in the dtype of the networks"
+            )
     if batch.real.ndim < 2:
         raise ValueError(f"batch.real is [n_critic, B, ...], and it is {list(batch.real.shape)}")
     if batch.condition is not None and not isinstance(batch.condition, Tensor):
         check_condition(batch.condition, batch.real.shape[0])
+    if batch.condition is not None:
+        check_tensor("batch.condition", batch.condition, like, floating=False)
     lead = tuple(batch.real.shape[:2])
     if min(lead) < 1:
         raise ValueError(

@@ -50,8 +50,7 @@ def data_parallel(algorithm: Algorithm, group: Any = None) -> Algorithm:
     Raises ValueError without a process group, for an algorithm that is data-parallel already, for a
     population and for a compiled algorithm, both of which are to be made of the data-parallel one,
     and for a penalty whose points depend on the whole batch. `noise` raises ValueError for batch
-    sizes
-    that have no equal parts, and for a generator's batch that is no multiple of the critic's.
+    sizes that have no equal parts, and for a generator's batch that is no multiple of the critic's.
     """
     own = group_of(group)
     _check_order(algorithm)

@@ -167,6 +167,21 @@ def critic_update(
     """
     extra = _extra(parts.extra[0], extra)
     checks.check_critic_inputs(state, real, condition, latent, mix, fake, extra)
+    return _critic_update(parts, state, real, condition, latent, mix, fake, extra)
+
+
+def _critic_update(
+    parts: Parts,
+    state: GANState,
+    real: Tensor,
+    condition: Tensor | None,
+    latent: Tensor | None,
+    mix: Tensor,
+    fake: Tensor | None = None,
+    extra: Extra | None = None,
+) -> tuple[GANState, CriticInfo]:
+    """`critic_update` of inputs that have been checked."""
+    extra = _extra(parts.extra[0], extra)
     if fake is None:
         assert latent is not None
         fake = parts.fakes(state, latent, condition)
@@ -235,7 +250,7 @@ def step(
     Raises ValueError for a state, a batch and noise that do not fit together.
     """
     parts.check(state, batch, noise)
-    update_critic = update_critic or partial(critic_update, parts)
+    update_critic = update_critic or partial(_critic_update, parts)
     update_generator = update_generator or partial(generator_update, parts)
     updates = batch.real.shape[0]
     if parts.simultaneous and updates != 1:

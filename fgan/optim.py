@@ -267,13 +267,10 @@ def _check_update(kind: type, gradients: Params, state: Any, params: Params, **k
             "the optimiser state's updates are a 0-d integer tensor, and "
             f"{describe(updates)} was given"
         )
-    form = _form(params)
-    if form and form == _form(gradients):
-        moments = [_form(getattr(state, name)) for name, is_kept in kept.items() if is_kept]
-        if all(each == form for each in moments) and all(
-            is_kept or getattr(state, name) == {} for name, is_kept in kept.items()
-        ):
-            return
+    moments = [getattr(state, name) for name, is_kept in kept.items() if is_kept]
+    empty = [getattr(state, name) for name, is_kept in kept.items() if not is_kept]
+    if all(each == {} for each in empty) and _are_alike(params, gradients, *moments):
+        return
     check_alike("the gradients", gradients, params)
     for name, is_kept in kept.items():
         moments = getattr(state, name)
@@ -282,12 +279,17 @@ def _check_update(kind: type, gradients: Params, state: Any, params: Params, **k
         check_alike(f"the optimiser state's {name}", moments, params if is_kept else {})
 
 
-def _form(tensors: Any) -> list[Any]:
-    """Names, shapes, dtypes and devices; an empty list for what is no dict of tensors."""
+def _are_alike(params: Params, *others: Params) -> bool:
+    """Whether all have the parameters' names, in order, shapes and dtypes: the usual case, fast."""
     try:
-        return [(name, x.shape, x.dtype, x.device) for name, x in tensors.items()]
-    except AttributeError:
-        return []
+        names = list(params)
+        return all(list(other) == names for other in others) and all(
+            x.shape == p.shape and x.dtype is p.dtype and x.device == p.device
+            for p, *rest in zip(params.values(), *(o.values() for o in others), strict=True)
+            for x in rest
+        )
+    except (AttributeError, TypeError, ValueError):
+        return False
 
 
 def check_params(what: str, params: object) -> None:

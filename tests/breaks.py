@@ -169,7 +169,7 @@ BREAKS = {
         "game.step", "batch.real[i],", "batch.real[0],", ROUND,
     ),
     "fakes made under other labels": Break(
-        "game.critic_update", "fake = parts.fakes(state, latent, condition)",
+        "game._critic_update", "fake = parts.fakes(state, latent, condition)",
         "fake = parts.fakes(state, latent, condition if condition is None else condition.roll(1))",
         "properties_recipes",
     ),

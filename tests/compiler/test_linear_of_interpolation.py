@@ -105,7 +105,7 @@ KEPT = {
     ),
     "with the mean sample": lambda x, y, e, w, b, c: (
         cat([x.mean(0, keepdim=True), y]) @ w,
-        interpolate(x.mean(0, keepdim=True), y, e) @ w,
+        (e[:, None] * x.mean(0, keepdim=True) + (1 - e[:, None]) * y) @ w,
     ),
     "a weight of 1 - 2ε": lambda x, y, e, w, b, c: (
         cat([x, y]) @ w,

@@ -191,7 +191,7 @@ def test_a_population_has_members():
         fgan.population(algorithm, torch.tensor([1.0]))
     for values, message in [
         (None, r"tensors \[members\]: .*values=None"),
-        ([1.0, 2.0], r"tensors \[members\], not \[1\.0, 2\.0\]"),
+        ([1.0, 2.0], r"tensors \[members\]: .*a list of 2"),
         (torch.tensor(1.0), "this is no population"),
         ({"rate": torch.ones(2), "weight": torch.ones(3)}, "this is no population"),
         (torch.tensor([]), "at least one member"),

@@ -618,7 +618,7 @@ def test_float64_data_before_float32_networks_are_named():
         (lambda s, b, n: (s, tuple(b), n), "the batch is a Batch"),
         (lambda s, b, n: (s, b.real, n), "the batch is a Batch"),
         (lambda s, b, n: (s, b, tuple(n)), "the noise is a Noise"),
-        (lambda s, b, n: (b, s, n), "the batch is a Batch"),
+        (lambda s, b, n: (b, s, n), "the state is a GANState"),
         (lambda s, b, n: (s, b._replace(real=[b.real]), n), "real is a Tensor, and a list"),
         (lambda s, b, n: (s, b._replace(real=b.real[0, 0]), n), r"batch.real"),
         (lambda s, b, n: (s, b._replace(condition=(b.real, b.real)), n), "the condition is one"),

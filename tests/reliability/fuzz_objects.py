@@ -92,10 +92,12 @@ def modules(make: Maker) -> Iterator[Mutation]:
 
 
 def functions(make: Maker) -> Iterator[Mutation]:
-    """Of a function that users write, such as a critic or a loss."""
+    """Of a function that users write, such as a critic or a loss; hints: `none`, `others`."""
     kind = ("function", "callable", "module", "critic", r"\[B\]", "loss")
+    none = make.hints.get("none", REFUSED)
+    yield make("None", None, given=("None",), expected=kind, meaning=none)
     for label, value, given in (
-        ("None", None, ("None",)), ("text", "critic", ("str", "'critic'")),
+        ("text", "critic", ("str", "'critic'")),
         ("a tensor", torch.zeros(3), ("Tensor", r"\[3\]")), ("a number", 3, (r"\b3\b", "int")),
     ):  # fmt: skip
         yield make(label, value, given=given, expected=kind)

@@ -86,6 +86,9 @@ def _wrong_generators() -> tuple[Any, ...]:
     )  # fmt: skip
 
 
+_PENALISED = ("wgan-gp", "wgan-div", "dragan", "r3gan")
+
+
 def _settings(recipe: str) -> dict[str, Argument]:
     adam = fgan.adam(2e-4, (0.5, 0.999))
     default = fgan.recipes.RECIPES[recipe]
@@ -94,7 +97,7 @@ def _settings(recipe: str) -> dict[str, Argument]:
                        others=_wrong_generators()),
         "critic": a(OwnCritic(), "module", "critic", role="critic", others=tuple(
             row for row in _wrong_critics()
-            if row[0] != "with BatchNorm's batch statistics" or recipe in ("wgan-gp", "wgan-div"))),
+            if row[0] != "with BatchNorm's batch statistics" or recipe in _PENALISED)),
         "n_critic": a(2, "count", "n_critic", none=default.n_critic),
         "generator_optimizer": a(adam, "optimizer", "generator_optimizer", none=None),
         "critic_optimizer": a(adam, "optimizer", "critic_optimizer", none=None),
@@ -122,6 +125,10 @@ def _recipes() -> list[Target]:
             "p": a(4.0, "scalar", r"\bp\b", schedule=False),
             "sample_at": a("fake", "choice", "sample_at", r"\bat\b", **at),
         },
+        "hinge-gan": {},
+        "lsgan": {},
+        "dragan": {"penalty_weight": a(5.0, "scalar", "penalty_weight", "weight")},
+        "r3gan": {"gamma": a(0.5, "scalar", "gamma", "penalty_weight")},
     }
     found = []
     for name, recipe in fgan.recipes.RECIPES.items():
@@ -241,7 +248,7 @@ def _objectives() -> list[Target]:
             OwnGenerator.seeded(), OwnCritic.seeded(), _OF_CRITIC, made,
             generator_optimizer=fgan.sgd(0.1), critic_optimizer=fgan.sgd(0.1)))),
         Target("make_algorithm", fgan.make_algorithm, {**settings, **both, "project": a(
-            lambda params, count: params, "function", "project", others=(
+            lambda params, count: params, "function", "project", none=None, others=(
                 ("nothing", lambda params, count: None, ("None",), ("parameters", "dict")),
                 ("of one argument", lambda params: params, ("one", "1", "takes"), ("round", "two")),
             ))}, right,

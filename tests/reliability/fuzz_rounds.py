@@ -217,7 +217,7 @@ def _generator_update(own: Game, of: str) -> Target:
         if own.spec is None or own.members or own.name == "accumulated":
             return None
         twin = own.twin()
-        gradients = twin.generator_gradients(latent, own.label(0))
+        gradients = twin.generator_gradients(latent, own.label(0), own.real[0])
         twin.apply(twin.optimize_generator, twin.generator, gradients)
         return _twin_differs(result[0], twin.generator)
 

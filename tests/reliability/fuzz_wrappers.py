@@ -166,7 +166,7 @@ def passes(make: Maker) -> list[Mutation]:
 
 
 def _models() -> list[Target]:
-    norms = dict(known=fgan.models.layers.NORMS)
+    norms = dict(known=fgan.models.norms.NORMS)
     classes = a(3, "count", "num_classes", "classes", none=None)
     latent = a(4, "count", "latent_dim")
     of: dict[str, dict[str, Argument]] = {
