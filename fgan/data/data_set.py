@@ -128,8 +128,8 @@ def _check_classes(data: DataSet) -> None:
     labels, samples = data.labels, data.samples
     if labels is None:
         raise ValueError(
-            f"{data.name}: there are {data.num_classes} class_names, and labels is None: labels are "
-            "a tensor, int64, one for each sample"
+            f"{data.name}: there are {data.num_classes} class_names, and labels is None: labels "
+            "are a tensor, int64, one for each sample"
         )
     if labels.dtype != torch.int64 or labels.shape != samples.shape[:1]:
         raise ValueError(

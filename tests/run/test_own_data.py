@@ -108,6 +108,16 @@ def test_histograms_show_where_the_numbers_are(tmp_path):
     assert (pixels == 200).all(-1).any(), "the real column is drawn in grey"
 
 
+def test_the_scale_of_real_bytes_is_that_of_the_samples(tmp_path):
+    """uint8 columns are trained on in [-1, 1], and drawn so: equal columns give equal outlines."""
+    bytes_ = torch.arange(256, dtype=torch.uint8)[:, None].repeat(2, 1)
+    samples = fgan.data.normalise(bytes_)[::2]
+    for name, column in (("bytes", bytes_), ("floats", fgan.data.normalise(bytes_))):
+        save_samples(tmp_path / f"{name}.png", samples, None, DataSet("own", column))
+    drawn = [(tmp_path / f"{name}.png").read_bytes() for name in ("bytes", "floats")]
+    assert drawn[0] == drawn[1]
+
+
 def test_further_channels_and_columns_are_counted_in_words(tmp_path):
     """A line of text below, and the plots of the first ones."""
     plots.save_lines(tmp_path / "a.png", torch.randn(2, 8, 16), columns=2)
