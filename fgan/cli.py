@@ -109,7 +109,7 @@ def train_command(
         out=out,
         batch_size=config.batch_size,
         seed=config.seed,
-        conditional=config.conditional,
+        conditional=None if config.conditional else False,
         resume=resume,
         log_every=config.log_every,
         sample_every=config.sample_every,
@@ -257,7 +257,7 @@ def _greet(
     device: torch.device,
 ) -> None:
     config = run.config
-    kind = "conditional" if config.conditional else "unconditional"
+    kind = "conditional" if config.conditional and data.class_names else "unconditional"
     updates = "by schedule" if callable(algorithm.n_critic) else algorithm.n_critic
     console.print(f"recipe     {kind} {config.recipe}, n_critic {updates}")
     console.print(

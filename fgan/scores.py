@@ -7,6 +7,10 @@ import torch
 from torch import Tensor
 
 
+class ConditionError(ValueError):
+    """A network takes a condition and was given none, or takes none and was given one."""
+
+
 def as_scores(output: object, samples: Tensor) -> Tensor:
     """Scores [B] from a critic that returns [B] or [B, 1]; ValueError for anything else."""
     size = samples.shape[0]

@@ -500,8 +500,36 @@ BREAKS = {
         "fingerprint", "known.update(_bytes(labels))", "pass", "content",
     ),
     "swapped classes accepted at resume": Break(
-        "same_data.check", "if not known.contents or known.contents == data.contents:",
+        "same_data.check",
+        "if not known.contents or not data.contents or known.contents == data.contents:",
         "if known.class_counts == data.class_counts:", "same_data",
+    ),
+    "the same images mirrored in every round": Break(
+        "Rounds._flips", "mix_seed(self._seed, _FLIPPING, index)",
+        "mix_seed(self._seed, _FLIPPING)", "conditions",
+    ),
+    "the first batch of a loader lost": Break(
+        "iterables.Batches", "self._items = itertools.chain([first], self._items)", "pass",
+        "iterables",
+    ),
+    "short batches kept": Break(
+        "Batches._fits", "return rows == self.batch_size", "return True", "iterables",
+    ),
+    "a resumed loader begins anew": Break(
+        "Batches.resume", "self._skip(updates)", "pass", "iterables own_data",
+    ),
+    "positions of another checkpoint": Break(
+        "positions.save", "kept = dict(sorted(known.items())[-(keep + 1) :]) | {done: position}",
+        "kept = dict.fromkeys([*known, done], position)", "own_data",
+    ),
+    "a state's rounds are counted on": Break(
+        "start.started", "._replace(round=tree.clone(like.round))", "", "own_data",
+    ),
+    "a given state shares its memory with the run": Break(
+        "start.started", "a.detach().clone().to(b.device)", "a.to(b.device)", "own_data",
+    ),
+    "a mapped file read after its pictures have changed": Break(
+        "mapped._key", r'+ f"\0{found.st_size} {found.st_mtime_ns}\0".encode()', "", "folders",
     ),
     "booleans accepted as whole numbers": Break(
         "settings._is_of", "return type(value) is kind",

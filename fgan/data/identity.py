@@ -18,13 +18,15 @@ class Fingerprint(NamedTuple):
     """What the set is called; not compared, as a folder may be moved."""
     sample_shape: tuple[int, ...]
     class_names: tuple[str, ...]
+    """Empty without classes."""
     class_counts: tuple[int, ...]
     """How many samples each class has."""
     class_hashes: tuple[str, ...]
     """Of the samples of each class, in their order."""
     contents: str
     """Of the samples' dtype and shape, of all labels in their order, and of the classes' hashes:
-    equal for equal samples and labels alone."""
+    equal for equal samples and labels alone. Empty where nobody has read all of them, as of a
+    loader."""
 
 
 def fingerprint(data: DataSet) -> Fingerprint:
@@ -33,20 +35,24 @@ def fingerprint(data: DataSet) -> Fingerprint:
     Raises ValueError for contents that cannot be trained on, as `batches` does.
     """
     check_content(data)
-    labels = data.labels.cpu()
-    order = labels.argsort(stable=True)
-    counts = labels.bincount(minlength=data.num_classes).tolist()
-    size = data.samples[0].numel() * data.samples.element_size()
-    hashes = []
-    for members in order.split(counts):
-        known = _hash()
-        for piece in members.split(max(1, _PIECE // size)):
-            known.update(_bytes(data.samples[piece]))
-        hashes.append(known.hexdigest())
     known = _hash()
     known.update(f"{data.samples.dtype} {data.sample_shape} {len(data)}".encode())
-    known.update(_bytes(labels))
-    known.update("".join(hashes).encode())
+    if data.labels is not None:
+        labels = data.labels.cpu()
+        if not data.class_names:
+            known.update(f"{labels.dtype} {tuple(labels.shape)}".encode())
+        known.update(_bytes(labels))
+    counts: list[int] = []
+    if data.class_names:
+        labels = data.class_labels.cpu()
+        counts = labels.bincount(minlength=data.num_classes).tolist()
+        hashes = [
+            _hash_of(data.samples, members) for members in labels.argsort(stable=True).split(counts)
+        ]
+        known.update("".join(hashes).encode())
+    else:
+        hashes = []
+        known.update(_hash_of(data.samples, torch.arange(len(data), device="cpu")).encode())
     return Fingerprint(
         data.name,
         data.sample_shape,
@@ -55,6 +61,15 @@ def fingerprint(data: DataSet) -> Fingerprint:
         tuple(hashes),
         known.hexdigest(),
     )
+
+
+def _hash_of(samples: Tensor, members: Tensor) -> str:
+    """Of some samples in their order, copied piece by piece."""
+    size = samples[0].numel() * samples.element_size()
+    known = _hash()
+    for piece in members.split(max(1, _PIECE // size)):
+        known.update(_bytes(samples[piece.to(samples.device)]))
+    return known.hexdigest()
 
 
 def _hash() -> "hashlib.blake2b":

@@ -139,4 +139,4 @@ def train_classifier(
 def accuracy(classifier: nn.Module, data: DataSet) -> float:
     """The share of samples whose largest logit is that of their label."""
     logits = extract(classifier, data.samples)
-    return float((logits.argmax(dim=1).cpu() == data.labels.cpu()).float().mean())
+    return float((logits.argmax(dim=1).cpu() == data.class_labels.cpu()).float().mean())

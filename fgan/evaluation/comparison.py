@@ -111,7 +111,7 @@ def compare(
     both = _Compared(as_fake, fake, of_real, of_fake, features, seed)
     figures, notes = _distances(both)
     if labels is not None:
-        wanted, asked = (each.to(of_fake.device) for each in (real.labels, labels))
+        wanted, asked = (each.to(of_fake.device) for each in (real.class_labels, labels))
         _add(figures, notes, _by_class(both, wanted, asked))
     if not image:
         figures["sliced_wasserstein"] = bare(sliced_wasserstein(of_real, of_fake, seed=seed))

@@ -27,7 +27,7 @@ def mixture_of(data: DataSet) -> Mixture | None:
     if data.name not in MIXTURES:
         return None
     points = in_float64(data.samples)
-    labels = data.labels.to(points.device)
+    labels = data.class_labels.to(points.device)
     classes = range(data.num_classes)
     centres = torch.stack([points[labels == c].mean(dim=0) for c in classes])
     return Mixture(centres, float((points - centres[labels]).std()))

@@ -62,4 +62,5 @@ def chosen(data: DataSet, count: int, seed: int = 0, skip: int = 0) -> DataSet:
 
 def _subset(data: DataSet, index: Tensor) -> DataSet:
     index = index.to(data.samples.device)
-    return replace(data, samples=data.samples[index], labels=data.labels[index])
+    labels = None if data.labels is None else data.labels[index]
+    return replace(data, samples=data.samples[index], labels=labels)

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from fgan.data import DataSet
+from fgan.data import DataSet, condition_of
 from fgan.evaluation.classifier import train_classifier
 from fgan.evaluation.comparison import Evaluation, as_generated, bare, compare, is_image
 from fgan.evaluation.features import Features
@@ -91,16 +91,17 @@ def evaluate_state(
     check_count("samples", samples, FEWEST)
     if algorithm.members:
         raise ValueError("an evaluation is of one run: take one member of the population's state")
+    conditional = conditional and reference.labels is not None
     real = chosen(reference, samples, seed)
     fake, labels = draw(algorithm, state, real, samples, seed, conditional)
-    asked = labels if conditional else None
+    asked = labels if conditional and reference.class_names else None
     found = compare(real, fake, asked, features, mixture=mixture_of(reference), seed=seed)
 
     def mean_score(x: Tensor, condition: Tensor) -> Tensor:
         scores = _batched(lambda x, y: algorithm.score(state, x, y), x, condition, conditional)
         return in_float64(scores).mean()
 
-    of_real = mean_score(as_generated(real.samples, fake), real.labels.to(fake.device))
+    of_real = mean_score(as_generated(real.samples, fake), _conditions(real).to(fake.device))
     distance = of_real - mean_score(fake, labels)
     return found._replace(figures=found.figures | {"critic_distance": bare(distance)})
 
@@ -120,10 +121,19 @@ def draw(
     parameter = next(iter(state.generator.params.values()))
     source = generator(seed, _LATENTS)
     latent = torch.randn(count, algorithm.latent_dim, generator=source).to(parameter)
-    labels = like.labels.repeat(-(-count // len(like)))[:count].to(parameter.device)
+    conditions = _conditions(like)
+    turn = torch.arange(count, device=conditions.device) % len(like)
+    labels = conditions[turn].to(parameter.device)
     samples = _batched(lambda z, y: algorithm.generate(state, z, y), latent, labels, conditional)
     check_finite("generated samples", samples)
     return samples, labels
+
+
+def _conditions(data: DataSet) -> Tensor:
+    """The conditions of samples; zeros where there are none, which no network sees."""
+    if data.labels is None:
+        return torch.zeros(len(data), dtype=torch.int64, device=data.samples.device)
+    return condition_of(data.labels)
 
 
 def _batched(

@@ -8,7 +8,7 @@ from einops.layers.torch import Rearrange
 from torch import Tensor, nn
 from torch._C import _functorch as functorch
 
-from fgan.scores import describe
+from fgan.scores import ConditionError, describe
 
 
 class Layers(nn.Sequential):
@@ -184,13 +184,13 @@ def _label(
     """The one-hot label `[B, num_classes]` of the model's input x, or None without classes."""
     if num_classes is None:
         if condition is not None:
-            raise ValueError(
+            raise ConditionError(
                 f"an unconditional {player} takes no condition: leave the condition out, or build "
                 "the model with num_classes=..."
             )
         return None
     if condition is None:
-        raise ValueError(
+        raise ConditionError(
             f"the {player} has {num_classes} classes and needs labels: call model(x, condition) "
             "with integers [B], or build the model with num_classes=None"
         )

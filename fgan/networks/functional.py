@@ -24,7 +24,7 @@ from fgan.networks.mean_score import MeanScore
 from fgan.networks.mismatch import Expected, check_module, mismatch
 from fgan.networks.refusals import check_kinds, refusal
 from fgan.scalars import check_flag
-from fgan.scores import check_tensor
+from fgan.scores import ConditionError, check_tensor
 from fgan.types import Params
 
 
@@ -83,7 +83,7 @@ def make_functional(module: nn.Module, autocast: torch.dtype | None = None) -> N
         params: Params, buffers: Params, *inputs: Tensor, training: bool = True
     ) -> tuple[Any, Params]:
         if not fewest <= len(inputs) <= most:
-            raise ValueError(
+            raise ConditionError(
                 f"{name}.forward takes {_count(fewest, most)}, and {len(inputs)} were given. "
                 "With conditions in the batch, both networks take one: generator(z, condition) and "
                 "critic(x, condition). Without conditions, neither does."

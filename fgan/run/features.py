@@ -65,7 +65,7 @@ def cached_classifier(
 def _fingerprint(training: DataSet, test: DataSet, updates: int) -> str:
     """A name for all that a classifier depends on."""
     digest = hashlib.sha256(f"{_FORMAT} {updates} {training.class_names}".encode())
-    for tensor in (training.samples, training.labels, test.samples, test.labels):
+    for tensor in (training.samples, training.class_labels, test.samples, test.class_labels):
         digest.update(str(tuple(tensor.shape)).encode())
         digest.update(tensor.cpu().numpy().tobytes())
     return digest.hexdigest()[:32]

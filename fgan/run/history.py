@@ -27,7 +27,7 @@ class History:
     """
 
     def __init__(self, folder: Path, keep: int) -> None:
-        self._folder, self._keep = folder, keep
+        self._folder, self.keep = folder, keep
         self._latest_is_whole = False
         self.saved: int | None = None
         """The round that a resumed run would go on from; None before the first checkpoint."""
@@ -47,7 +47,7 @@ class History:
     def save(self, state: GANState, done: int) -> None:
         """Save the state after round `done` as the latest one."""
         latest = self._folder / CHECKPOINT
-        if self._keep and self._latest_is_whole:
+        if self.keep and self._latest_is_whole:
             make_folder(self._folder / EARLIER)
             with replacing(self._folder / EARLIER / f"round-{self.saved:06d}.pt") as temporary:
                 _link(latest, temporary)
@@ -59,7 +59,7 @@ class History:
         """Remove what is older than the last few, and what a lost continuation left behind."""
         known = earlier(self._folder)
         before = sorted(number for number in known if number < done)
-        kept = before[-self._keep :] if self._keep else []
+        kept = before[-self.keep :] if self.keep else []
         for number in known.keys() - set(kept):
             known[number].unlink(missing_ok=True)
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from fgan.data import DataSet, Fingerprint, batches, fingerprint, load
+from fgan.data import DataSet, Fingerprint, Rounds, batches
 from fgan.data.files import make_folder, remove_temporary
-from fgan.run import same_data
+from fgan.data.iterables import Iterables, Keys
+from fgan.run import positions, same_data
 from fgan.run.checkpoints import not_finite
 from fgan.run.configuration import Run
 from fgan.run.history import CHECKPOINT, EARLIER, History, no_checkpoint
@@ -22,11 +24,13 @@ from fgan.run.lock import exclusive
 from fgan.run.loggers import Logger, check_loggers
 from fgan.run.metrics import MetricsFile
 from fgan.run.records import DivergenceError, Records, SaveError, writing
-from fgan.run.samples import draw_samples, fixed_samples, remove_later
+from fgan.run.samples import draw_samples, fixed_samples, remove_later, takes_conditions
 from fgan.run.signals import interruptible
+from fgan.run.source import Source, known_of, source_of
+from fgan.run.start import started
 from fgan.scalars import check_count, check_flag
 from fgan.scores import describe
-from fgan.types import Algorithm, Batch, GANState
+from fgan.types import Algorithm, GANInfo, GANState
 
 if TYPE_CHECKING:
     from fgan.run.progress import Display
@@ -38,61 +42,81 @@ CONFIG, METRICS, SAMPLES = "config.json", "metrics.jsonl", "samples"
 
 def train(
     algorithm: Algorithm,
-    data: str | DataSet,
+    data: str | DataSet | Iterables,
     *,
     rounds: int,
     out: str | Path,
-    batch_size: int = 64,
+    batch_size: int | None = None,
     seed: int = 0,
-    conditional: bool = True,
+    conditional: bool | None = None,
     resume: bool = False,
     log_every: int = 10,
     sample_every: int | None = None,
     keep: int = 3,
     display: Display | None = None,
     run: Run | None = None,
+    state: GANState | None = None,
+    flip: bool = False,
+    keys: Keys | None = None,
     loggers: Sequence[Logger] = (),
 ) -> GANState:
     """Train for `rounds` rounds and return the final state.
 
-    Every random number follows from `seed`. The folder `out` gets `metrics.jsonl` (a line every
-    `log_every` rounds), and every `sample_every` rounds (default: ten times) and at the end
-    `samples/round-NNNNNN.png` (fixed latents, a column per class when `conditional`), `curves.png`
-    (the figures over the rounds) and `checkpoint.pt`; the `keep` checkpoints before it stay in
-    `checkpoints/`. A `run` is written as `config.json`, and without one the data's fingerprint
-    alone. Files are whole or not there, also after a crash, a power cut or on a full disk.
+    `data` is the name of a data set, a `DataSet`, a data set of torch, or any iterable of batches;
+    `fgan.data.batches` says which there are, and what `flip` and `keys` are for. `batch_size` is 64
+    by default, and that of the iterable where it has one. `conditional`: by default, where the data
+    have labels and the networks take a condition.
 
-    With `resume`, the run goes on from the latest whole checkpoint, and on the CPU it ends in the
-    same bits as one that was never interrupted, its figures and pictures included. Ctrl-C, SIGTERM
-    and SIGHUP end the run after the round in progress, with everything saved; a second Ctrl-C ends
-    it at once. With other data than before it is refused, and nothing is changed.
+    Every random number follows from `seed`, but for those of an iterable. The folder `out` gets
+    `metrics.jsonl` (a line every `log_every` rounds), `samples/round-NNNNNN.png` (fixed latents, a
+    column per class), `curves.png` (the figures over the rounds) and `checkpoint.pt`, all three
+    every `sample_every` rounds (default: ten times) and at the end; the `keep` checkpoints before
+    it stay in `checkpoints/`. A `run` is written as `config.json`, and without one the data's
+    fingerprint alone. Files are whole or not there, also after a crash, a power cut or on a full
+    disk.
+
+    The run starts from `algorithm.init(seed)`, which draws all weights anew, or from a copy of
+    `state`: `state=algorithm.init()` keeps the weights of the modules, and the state of another run
+    is trained further (fine-tuning). Its optimisers go on where they were, and rounds are counted
+    from 0 again, also those that schedules see.
+
+    With `resume`, the run goes on from the latest whole checkpoint (not from `state`), and on the
+    CPU it ends in the same bits as one that was never interrupted, its figures and pictures
+    included; a warning says where an iterable cannot go on where it was. Ctrl-C, SIGTERM and SIGHUP
+    end the run after the round in progress, with everything saved; a second Ctrl-C ends it at once.
+    With other data than before it is refused, and nothing is changed. A run also ends, with a
+    warning, where an iterator has no more batches.
 
     loggers: `fgan.run.loggers.Logger`s, told of the figures, pictures and the end of the run beside
         the files, such as `TensorBoard` and `WandB` there.
 
-    Raises ValueError before the first round for settings and data that do not fit, for an `out`
-    that holds another run, and for one that another run writes into at the moment;
-    `fgan.run.checkpoints.CheckpointError` for a checkpoint that cannot be used; DivergenceError
-    where a loss or the state is no longer finite, and SaveError, an OSError, where a file cannot be
-    written, both with the last good checkpoint left in place.
+    Raises ValueError before the first round for settings and data that do not fit, for a `state` of
+    another algorithm, for an `out` that holds another run, and for one that another run writes into
+    at the moment; `fgan.run.checkpoints.CheckpointError` for a checkpoint that cannot be used;
+    DivergenceError where a loss or the state is no longer finite, and SaveError, an OSError, where
+    a file cannot be written, both with the last good checkpoint left in place.
     """
-    _check_arguments(algorithm, out, resume=resume, conditional=conditional)
-    rounds, batch_size = check_count("rounds", rounds), check_count("batch_size", batch_size)
+    _check_arguments(algorithm, out, resume=resume, flip=flip)
+    if conditional is not None:
+        check_flag("conditional", conditional)
+    rounds = check_count("rounds", rounds)
     every = default_interval(rounds) if sample_every is None else sample_every
-    plan = _Plan(rounds, batch_size, seed, conditional, log_every, every)
-    _check_settings(algorithm, plan, keep)
+    _check_settings(algorithm, keep, log_every, every)
     loggers = check_loggers(loggers)
-    state = algorithm.init(seed)
-    data = load(data, device=state.round.device) if isinstance(data, str) else data
-    identity = fingerprint(data)
-    fixed = fixed_samples(algorithm, data, seed, conditional, state)
-    _check_fit(algorithm, state, data, fixed, plan)
+    initial = algorithm.init(seed)
+    first = initial if state is None else started(state, initial)
+    source, size = source_of(data, batch_size, initial.round.device, keys)
+    preview, identity = known_of(source)
+    wanted = takes_conditions(algorithm, first, preview, conditional)
+    plan = _Plan(rounds, size, seed, wanted, flip)
+    fixed = fixed_samples(algorithm, preview, seed, wanted, first)
+    _check_fit(algorithm, first, source, preview, fixed, plan)
     with ExitStack() as stack:
         state, records = _open(
             stack,
             algorithm,
-            state,
-            data,
+            first,
+            preview,
             identity,
             fixed,
             Path(out),
@@ -101,13 +125,17 @@ def train(
             rounds,
             display,
             run,
+            frozenset(not_finite(initial)),  # such as a mask of infinities among the buffers
             loggers,
         )
         start = int(state.round)
-        stream = _batches(algorithm, state, data, plan, start, rounds - start)
+        place = positions.load(Path(out)).get(start) if resume else None
+        stream = _batches(algorithm, state, source, plan, start, rounds - start, place)
+        records.stream = stream
         stopping = stack.enter_context(interruptible())
-        for index, batch in zip(range(start, rounds), stream, strict=True):
-            state, info = algorithm.step(state, batch, algorithm.noise(seed, index, batch_size))
+        done, info = start, None
+        for index, batch in enumerate(stream, start):
+            state, info = algorithm.step(state, batch, algorithm.noise(seed, index, size))
             done = index + 1
             stopped = stopping.is_set()  # once: a signal from here on ends the next round
             last = done == rounds or stopped
@@ -118,7 +146,25 @@ def train(
                 records.save(done, info, state)
             if stopped:
                 break
+        else:
+            _ended_early(records, preview.name, done, rounds, info, state)
     return state
+
+
+def _ended_early(
+    records: Records, name: str, done: int, rounds: int, info: GANInfo | None, state: GANState
+) -> None:
+    """Save the last round of a run whose iterator had no more batches."""
+    if done == rounds:
+        return
+    warnings.warn(
+        f"{name} had no more batches after round {done} of {rounds}: a function that makes the "
+        "iterator, in its place, is called anew for each epoch",
+        stacklevel=3,
+    )
+    if info is not None:
+        records.log(done, info)
+        records.save(done, info, state)
 
 
 def _check_arguments(algorithm: object, out: object, **flags: object) -> None:
@@ -129,9 +175,8 @@ def _check_arguments(algorithm: object, out: object, **flags: object) -> None:
             f"{describe(algorithm)} was given"
         )
     if not isinstance(out, str | os.PathLike) or out == "":
-        raise ValueError(
-            f"out is the path of the run's folder, a string, and {describe(out)} was given"
-        )
+        given = "an empty string" if out == "" else describe(out)
+        raise ValueError(f"out is the path of the run's folder, a string, and {given} was given")
     for name, value in flags.items():
         check_flag(name, value)
 
@@ -142,27 +187,32 @@ def default_interval(rounds: int) -> int:
 
 
 class _Plan(NamedTuple):
-    """How far a run goes, on which batches, and how often it writes something down."""
+    """How far a run goes, and on which batches."""
 
     rounds: int
     batch_size: int
     seed: int
     conditional: bool
-    log_every: int
-    sample_every: int
+    flip: bool
 
 
-def _check_settings(algorithm: Algorithm, plan: _Plan, keep: int) -> None:
-    for name in ("log_every", "sample_every"):
-        check_count(name, getattr(plan, name))
+def _check_settings(algorithm: Algorithm, keep: int, log_every: int, sample_every: int) -> None:
+    check_count("log_every", log_every)
+    check_count("sample_every", sample_every)
     check_count("keep", keep, 0)
     if algorithm.members:
         raise ValueError("fgan.train trains one run: step a population in a loop of your own")
 
 
 def _batches(
-    algorithm: Algorithm, state: GANState, data: DataSet, plan: _Plan, start: int, count: int
-) -> Iterator[Batch]:
+    algorithm: Algorithm,
+    state: GANState,
+    data: Source,
+    plan: _Plan,
+    start: int,
+    count: int,
+    position: Mapping[str, Any] | None = None,
+) -> Rounds:
     """The batches of `count` rounds, from round `start` on."""
     return batches(
         data,
@@ -173,19 +223,22 @@ def _batches(
         state.round.device,
         plan.conditional,
         start=start,
+        flip=plan.flip,
+        position=position,
     )
 
 
 def _check_fit(
     algorithm: Algorithm,
     state: GANState,
-    data: DataSet,
+    data: Source,
+    preview: DataSet,
     fixed: tuple[Tensor, Tensor | None],
     plan: _Plan,
 ) -> None:
     """What does not fit fails here, before anything is written. Raises ValueError."""
     _batches(algorithm, state, data, plan, 0, 0)
-    drawn = draw_samples(algorithm, state, *fixed, data)
+    drawn = draw_samples(algorithm, state, *fixed, preview)
     with torch.no_grad():
         algorithm.score(state, drawn, fixed[1])
 
@@ -203,13 +256,13 @@ def _open(
     rounds: int,
     display: Display | None,
     run: Run | None,
+    excused: frozenset[str],
     loggers: tuple[Logger, ...],
 ) -> tuple[GANState, Records]:
     """The state that the run starts from, and its files, open until the stack closes."""
     history = stack.enter_context(_locked(out, resume, keep))
     if resume:
         same_data.check(out / CONFIG, identity)
-    excused = frozenset(not_finite(state))  # such as a mask of infinities among the buffers
     state = history.load(like=state) if resume else state
     start = int(state.round)
     if start > rounds:

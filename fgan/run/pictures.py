@@ -12,7 +12,7 @@ from torch import Tensor
 from fgan.data import to_uint8
 from fgan.data.files import replacing
 
-_PAPER, _INK, _FAINT = (255, 255, 255), (40, 40, 40), (200, 200, 200)
+PAPER, _INK, FAINT, BLUE = (255, 255, 255), (40, 40, 40), (200, 200, 200), (31, 95, 191)
 _GAP = 2  # pixels between images
 
 
@@ -22,8 +22,9 @@ def save_images(
     """Write images [N, C, H, W] in [-1, 1] as a grid, row by row, as PNG.
 
     headings: one word above each column. One channel is drawn grey, three in colour; of any other
-    number the first is shown.
+    number the first is shown, and a line below says so.
     """
+    channels = images.shape[1]
     pixels = to_uint8(images.detach().cpu())
     pixels = pixels if pixels.shape[1] == 3 else pixels[:, :1].expand(-1, 3, -1, -1)
     zoom = max(1, 64 // pixels.shape[-1])
@@ -35,9 +36,9 @@ def save_images(
     grid = rearrange(padded, "(r c) ch h w -> (r h) (c w) ch", c=columns)
     picture = Image.fromarray(grid.numpy())
     if headings:
-        words = [_drawable(heading) for heading in headings]
-        picture = _headed(picture, words, picture.width // columns)
-    _write(picture, path)
+        picture = headed(picture, headings, picture.width // columns)
+    note = "" if channels in (1, 3) else f"channel 1 of {channels}"
+    write(captioned(picture, note), path)
 
 
 def save_points(
@@ -45,7 +46,7 @@ def save_points(
 ) -> None:
     """Write points [N, 2] as a scatter plot in PNG, coloured by label, over `real` ones in grey."""
     side = 512
-    picture = Image.new("RGB", (side, side), _PAPER)
+    picture = Image.new("RGB", (side, side), PAPER)
     draw = ImageDraw.Draw(picture)
     frame = points if real is None else real
     extent = 1.2 * float(frame.detach().abs().max().clamp(min=1e-6))
@@ -57,13 +58,13 @@ def save_points(
             draw.ellipse([x - radius, y - radius, x + radius, y + radius], fill=colour)
 
     if real is not None:
-        dots(real, [_FAINT] * len(real), 2)
+        dots(real, [FAINT] * len(real), 2)
     if labels is None:
-        dots(points, [(31, 95, 191)] * len(points), 1.5)
+        dots(points, [BLUE] * len(points), 1.5)
     else:
         classes = int(labels.max()) + 1
-        dots(points, [_hue(label / classes) for label in labels.tolist()], 1.5)
-    _write(picture, path)
+        dots(points, [hue(label / classes) for label in labels.tolist()], 1.5)
+    write(picture, path)
 
 
 def _drawable(heading: str) -> str:
@@ -71,14 +72,15 @@ def _drawable(heading: str) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in heading)
 
 
-def _headed(picture: Image.Image, headings: Sequence[str], width: int) -> Image.Image:
+def headed(picture: Image.Image, headings: Sequence[str], width: int) -> Image.Image:
     """The picture under a line of column headings, in the largest type that fits all of them."""
+    headings = [_drawable(heading) for heading in headings]
     for size in range(14, 5, -1):
         font = ImageFont.load_default(size)
         if all(font.getlength(word) <= width - 2 for word in headings):
             break
     top = size + 6
-    page = Image.new("RGB", (picture.width, picture.height + top), _PAPER)
+    page = Image.new("RGB", (picture.width, picture.height + top), PAPER)
     page.paste(picture, (0, top))
     draw = ImageDraw.Draw(page)
     for column, word in enumerate(headings):
@@ -87,12 +89,28 @@ def _headed(picture: Image.Image, headings: Sequence[str], width: int) -> Image.
     return page
 
 
-def _hue(turn: float) -> tuple[int, int, int]:
-    red, green, blue = colorsys.hsv_to_rgb(turn, 0.85, 0.8)
+def captioned(picture: Image.Image, note: str) -> Image.Image:
+    """The picture over a line of text; as it is where the text is empty."""
+    if not note:
+        return picture
+    page = Image.new("RGB", (max(picture.width, 8 * len(note)), picture.height + 16), PAPER)
+    page.paste(picture, (0, 0))
+    text(ImageDraw.Draw(page), (2, picture.height + 1), note)
+    return page
+
+
+def text(draw: ImageDraw.ImageDraw, place: tuple[float, float], words: str) -> None:
+    """Words in small type; `place` is their upper left corner."""
+    draw.text(place, words, fill=_INK, font=ImageFont.load_default(11))
+
+
+def hue(turn: float) -> tuple[int, int, int]:
+    """A colour of the circle, which has one turn."""
+    red, green, blue = colorsys.hsv_to_rgb(turn % 1, 0.85, 0.8)
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
-def _write(picture: Image.Image, path: str | Path) -> None:
-    """Atomically, so that whoever watches the folder never opens half a picture."""
+def write(picture: Image.Image, path: str | Path) -> None:
+    """Write as PNG, atomically, so that whoever watches the folder never opens half a picture."""
     with replacing(path) as temporary:
         picture.save(temporary, format="PNG")

@@ -37,6 +37,9 @@ class Display:
     Two live lines on a terminal; elsewhere a plain line at most every two seconds.
     """
 
+    epoch: float | None = None
+    """Passes over the data so far; None where nobody has said."""
+
     _QUIET = 2.0  # seconds between plain lines
 
     def __init__(self, rounds: int, start: int = 0, console: Console | None = None) -> None:
@@ -68,7 +71,7 @@ class Display:
 
     def advance(self, done: int) -> None:
         """Say that `done` rounds are complete."""
-        self._progress.update(self._task, completed=done, speed=f"{self._speed(done):.1f} rounds/s")
+        self._progress.update(self._task, completed=done, speed=self._pace(done))
 
     def show(self, done: int, figures: Figures) -> None:
         """Show the figures of round `done`."""
@@ -89,10 +92,14 @@ class Display:
             speed = self._speed(done)
             left = (self._rounds - done) / speed if speed else math.inf
             self._console.print(
-                f"round {done}/{self._rounds}  {speed:.1f} rounds/s  {left:.0f} s left  {summary}",
+                f"round {done}/{self._rounds}  {self._pace(done)}  {left:.0f} s left  {summary}",
                 soft_wrap=True,
                 highlight=False,
             )
+
+    def _pace(self, done: int) -> str:
+        epoch = "" if self.epoch is None else f"epoch {self.epoch:.1f}  "
+        return f"{epoch}{self._speed(done):.1f} rounds/s"
 
     def _speed(self, done: int) -> float:
         elapsed = time.monotonic() - self._began

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from fgan.data import DataSet
-from fgan.run import checkpoints
+from fgan.data import DataSet, Rounds
+from fgan.run import checkpoints, positions
 from fgan.run.curves import CURVES, Curves
 from fgan.run.history import History
 from fgan.run.loggers import Logger
@@ -70,9 +70,13 @@ class Records:
         self._pictures, self._excused = pictures, excused
         self._curves = Curves(pictures.parent / CURVES, metrics.path)
         self._done, self._loggers = done, loggers
+        self.stream: Rounds | None = None
+        """The batches of the run, whose epoch is shown and whose position is kept."""
 
     def advance(self, done: int) -> None:
         """Show that `done` rounds are complete."""
+        if self.stream is not None:
+            self._screen.epoch = self.stream.epoch
         self._screen.advance(done)
         self._done = done
 
@@ -113,6 +117,9 @@ class Records:
         with writing(self._history, self._pictures):
             self._curves.on_samples(done, samples, labels, None)
             self._metrics.on_samples(done, samples, labels, None)
+            if self.stream is not None:
+                here = self.stream.position()
+                positions.save(self._pictures.parent, done, here, self._history.keep)
             save_samples(path, samples, labels, self._data)
             self._history.save(state, done)
         picture = path if path.exists() else None

@@ -16,10 +16,14 @@ from torch import Tensor
 from fgan import tree
 from fgan.algorithm import of_parts
 from fgan.data import DataSet, batches, fingerprint, load
-from fgan.run import checkpoints, same_data
+from fgan.data.iterables import Iterables, Keys
+from fgan.run import checkpoints, positions, same_data
 from fgan.run.configuration import Run
 from fgan.run.loop import CONFIG
 from fgan.run.origin import Origin, Watch, forward_line
+from fgan.run.samples import takes_conditions
+from fgan.run.source import source_of
+from fgan.run.start import started
 from fgan.scalars import check_count
 from fgan.types import Algorithm, Batch, Data, GANInfo, GANState, Gradient, Noise, Parts
 
@@ -102,29 +106,32 @@ def replay_run(
         round=round or config.rounds,
         batch_size=config.batch_size,
         seed=config.seed,
-        conditional=config.conditional,
+        conditional=None if config.conditional else False,
         say=say,
     )
 
 
 def replay(
     algorithm: Algorithm,
-    data: str | DataSet,
+    data: str | DataSet | Iterables,
     *,
     out: str | Path,
     round: int,
-    batch_size: int = 64,
+    batch_size: int | None = None,
     seed: int = 0,
-    conditional: bool = True,
+    conditional: bool | None = None,
     say: Say = lambda line: None,
+    state: GANState | None = None,
+    flip: bool = False,
+    keys: Keys | None = None,
 ) -> Replay:
     """Play rounds of `fgan.train` again, up to round `round`, counted from 1, as in the metrics.
 
     The arguments are those that `fgan.train` was given. The rounds start from the latest checkpoint
-    in `out` before that round, or from `init`. They are not compiled; on one machine, with as many
-    threads, an uncompiled run has the same bits. The first round with a number that is not finite,
-    in the state or in a figure, is run once more, watched operation by operation, and the search
-    ends there.
+    in `out` before that round, or from `init` or `state`. They are not compiled; on one machine,
+    with as many threads, an uncompiled run has the same bits. The first round with a number that is
+    not finite, in the state or in a figure, is run once more, watched operation by operation, and
+    the search ends there.
 
     say: is given a line on every checkpoint that is used or left out.
 
@@ -134,15 +141,27 @@ def replay(
     if algorithm.members:
         raise ValueError("replay takes one run, as fgan.train does, and this is a population")
     initial = algorithm.init(seed)
-    state = _state_before(Path(out), initial, round, say)
+    first = initial if state is None else started(state, initial)
+    state = _state_before(Path(out), first, round, say)
     start = int(state.round)
-    data = load(data, device=state.round.device) if isinstance(data, str) else data
+    source, size = source_of(data, batch_size, initial.round.device, keys)
+    preview = source if isinstance(source, DataSet) else source.preview
+    conditional = takes_conditions(algorithm, first, preview, conditional)
     stream = batches(
-        data, batch_size, algorithm.n_critic, round - start, seed, None, conditional, start=start
+        source,
+        size,
+        algorithm.n_critic,
+        round - start,
+        seed,
+        None if isinstance(source, DataSet) else state.round.device,
+        conditional,
+        start=start,
+        flip=flip,
+        position=positions.load(Path(out)).get(start),
     )
     step = of_parts(algorithm.parts)["step"]
     for index, batch in enumerate(stream, start):
-        noise = algorithm.noise(seed, index, batch_size)
+        noise = algorithm.noise(seed, index, size)
         with torch.no_grad():
             new, info = step(state, batch, noise)
         if not_finite(new, since=state) or not_finite(info):

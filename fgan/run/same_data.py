@@ -47,12 +47,13 @@ def of_json(content: dict[str, Any], path: Path) -> Fingerprint:
     """
     shape = _list(content, "sample_shape", int, path)
     names = _list(content, "class_names", str, path)
-    if not names or min(shape, default=1) < 1:
-        key = "sample_shape" if names else "class_names"
+    counted = content.get(KEY, {})
+    has_classes = not isinstance(counted, dict) or counted.get("class_counts") != []
+    if (not names and has_classes) or min(shape, default=1) < 1:
+        key = "class_names" if not names and has_classes else "sample_shape"
         raise ValueError(f"{path}: {key} cannot be {shown(content[key])}")
     if KEY not in content:
         return Fingerprint(str(content.get("data")), tuple(shape), tuple(names), (), (), "")
-    counted = content[KEY]
     if not isinstance(counted, dict):
         raise ValueError(f"{path}: {KEY} is an object, and {shown(counted)} stands there")
     counts = _list(counted, "class_counts", int, path)
@@ -95,7 +96,7 @@ def check(path: Path, data: Fingerprint) -> None:
         return
     known = of_json(read_object(path), path)
     check_form(path, known, data.sample_shape, data.class_names)
-    if not known.contents or known.contents == data.contents:
+    if not known.contents or not data.contents or known.contents == data.contents:
         return
     start = f"the run in {path.parent} has other data: "
     keep = f"to go on with the data at hand, delete {KEY} from {path}"
@@ -114,7 +115,8 @@ def check(path: Path, data: Fingerprint) -> None:
         )
         if before != now
     ]
-    what = f"the samples of class {_listed(changed)}" if changed else "the order of the samples"
+    what = "the order of the samples" if data.class_names else "the samples or their labels"
+    what = f"the samples of class {_listed(changed)}" if changed else what
     sides = f"the hash is {known.contents} there and {data.contents} here"
     if data.name in GENERATED:
         warnings.warn(

@@ -13,6 +13,7 @@ from test_architecture import FLOOR_OF
 import fgan
 from fgan import losses, penalties
 from fgan.cli import main
+from fgan.data import DataSet
 from fgan.recipes import RECIPES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,6 +28,8 @@ SMALLER = {
     '"fashion-mnist", rounds=1000': '"glyphs", rounds=2',
     "rounds=1000": "rounds=2",
     '64, condition="Sneaker"': '8, condition="7"',
+    "rounds=2000": "rounds=1",
+    "rounds=500": "rounds=1",
     "batch_size=64": "batch_size=8",
     "torch.randn(64, 64), condition=torch.full((64,), 6)": (
         "torch.randn(8, 64), condition=torch.full((8,), 6)"
@@ -38,6 +41,11 @@ READERS = {
     "my_critic_loss": losses.hinge_critic_loss,
     "my_generator_loss": losses.hinge_generator_loss,
     "my_penalty": penalties.zero_centered_penalty,
+    "rows": torch.linspace(-1, 1, 200).view(40, 5),
+    "recordings": torch.linspace(-1, 1, 2048).view(8, 2, 128),
+    "digits": DataSet(
+        "digits", torch.zeros(10, 1, 28, 28), torch.arange(10), tuple(map(str, range(10)))
+    ),
 }
 """What the reader of the page brings."""
 
@@ -62,6 +70,7 @@ def test_the_python_runs(monkeypatch, tmp_path):
     assert names["shirts"].shape == names["sneakers"].shape == (8, 1, 28, 28)
     assert torch.isfinite(names["sneakers"]).all()
     assert names["state"].round == 2
+    assert names["tuned"].round == 1
     assert names["states"].round.tolist() == [1, 1, 1]
     tests = [value for name, value in names.items() if name.startswith("test_")]
     assert tests

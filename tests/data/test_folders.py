@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from fgan.data import DataError, load
+from fgan.data import DataError, batches, fingerprint, folders, load
 from fgan.data.picture_files import FORMATS, MOST_PIXELS, read_picture
 
 TOP, REST = (250, 10, 20), (5, 200, 90)
@@ -235,7 +235,9 @@ def test_broken_files_are_listed_at_once(pictures):
     for number in range(9):
         (pictures / "a" / f"broken-{number}.jpg").write_bytes(b"\xff\xd8\xff" + bytes(number))
     (pictures / "b").mkdir()
-    with pytest.raises(DataError, match=r"^10 faults in .*; and 5 more$") as raised:
+    with pytest.raises(
+        DataError, match=r"^10 faults in .*; and 5 more; skip_broken=True"
+    ) as raised:
         load(f"folder:{pictures}")
     assert all(f"broken-{number}.jpg" in str(raised.value) for number in range(5))
 
@@ -263,3 +265,111 @@ def test_image_sizes_beyond_the_memory_are_refused(pictures):
     """Before anything is read."""
     with pytest.raises(ValueError, match="image_size is below 9459, and 100000 was given"):
         load(f"folder:{pictures}", image_size=100_000)
+
+
+def shades(folder, names, size=(4, 3), mode="L"):
+    """One-coloured pictures, of shades 0, 1, 2, ... in the order of the names."""
+    for shade, name in enumerate(names):
+        put(folder / name, Image.new(mode, size, shade if mode == "L" else (shade, 9, 9)))
+
+
+def test_a_folder_without_sub_folders_has_no_labels(tmp_path):
+    """Its pictures in the order of their names; other files and hidden ones are left out."""
+    shades(tmp_path, ["a.png", "b.png", "c.bmp"])
+    (tmp_path / "notes.txt").write_text("none")
+    (tmp_path / ".hidden").write_text("none")
+    data = load(f"folder:{tmp_path}")
+    assert data.samples[:, 0, 0, 0].tolist() == [0, 1, 2]
+    assert (data.labels, data.class_names, data.num_classes) == (None, (), 0)
+    assert data.left_out.startswith("1 hidden")
+    assert ", 1 without a picture" in data.left_out
+    (tmp_path / "d.png").write_bytes(b"broken")
+    with pytest.raises(DataError, match=r"d\.png cannot be read.*; skip_broken=True"):
+        load(f"folder:{tmp_path}")
+
+
+def test_a_folder_without_pictures_says_what_is_expected(tmp_path):
+    """Neither images nor sub-folders."""
+    (tmp_path / "notes.txt").write_text("none")
+    with pytest.raises(DataError, match=r"no images in .*expected images, or one sub-folder"):
+        load(f"folder:{tmp_path}")
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+def test_broken_files_are_skipped_on_request(mapped, tmp_path):
+    """They are counted, the first one by name; a class needs a picture that can be read."""
+    home = tmp_path / "data"
+    shades(home, ["a/1.png", "a/2.png", "b/3.png"])
+    (home / "a" / "0.jpg").write_bytes(bytes(9))
+    (home / "b" / "9.png").write_bytes(bytes(9))
+    os.symlink(home / "nowhere", home / "b" / "link.png")
+    given = {"root": tmp_path / "root", "mapped": mapped}
+    data = load(f"folder:{home}", skip_broken=True, **given)
+    assert data.samples[:, 0, 0, 0].tolist() == [0, 1, 2]
+    assert data.labels.tolist() == [0, 0, 1]
+    assert data.left_out.startswith("3 broken (first: ")
+    with pytest.raises(DataError, match=r"^3 faults in .*; skip_broken=True"):
+        load(f"folder:{home}", **given)
+    (home / "b" / "3.png").unlink()
+    with pytest.raises(DataError, match="b holds no picture that can be read"):
+        load(f"folder:{home}", skip_broken=True, **given)
+
+
+def test_images_in_a_mapped_file_are_those_in_memory(tmp_path):
+    """Grey and coloured ones mixed, read once, and again where a file has changed."""
+    home, root = tmp_path / "data", tmp_path / "root"
+    shades(home, ["a/1.png", "a/2.png"])
+    shades(home, ["a/3.png", "b/4.png"], mode="RGB")
+    shades(home, ["b/5.png"])
+    want = load(f"folder:{home}", mapped=False)
+    assert not want.mapped
+    read = []
+    for _ in range(2):
+        got = load(f"folder:{home}", root=root, mapped=True, progress=lambda *at: read.append(at))
+        assert got.mapped
+        assert torch.equal(got.samples, want.samples)
+        assert torch.equal(got.labels, want.labels)
+        assert (got.class_names, got.left_out) == (want.class_names, want.left_out)
+    assert read == [(1, 5), (2, 5), (3, 5), (4, 5), (5, 5)]
+    kept = sorted(path.name for path in (root / "folders").iterdir())
+    assert [name.rpartition(".")[2] for name in kept] == ["json", "uint8"]
+    assert fingerprint(got).contents == fingerprint(want).contents
+    for one, other in zip(batches(got, 3, 2, rounds=4), batches(want, 3, 2, rounds=4), strict=True):
+        assert torch.equal(one.real, other.real)
+        assert torch.equal(one.condition, other.condition)
+    put(home / "b" / "5.png", Image.new("L", (4, 3), 77))
+    os.utime(home / "b" / "5.png", ns=(1, 1))
+    changed = load(f"folder:{home}", root=root, mapped=True)
+    assert changed.samples[-1].unique().tolist() == [77]
+
+
+def test_a_mapped_file_is_whole_or_made_anew(tmp_path):
+    """A fault leaves no file, and a file that was cut short is not read."""
+    home, root = tmp_path / "data", tmp_path / "root"
+    shades(home, ["1.png", "2.png"])
+    (home / "3.png").write_bytes(b"broken")
+    with pytest.raises(DataError, match="cannot be read"):
+        load(f"folder:{home}", root=root, mapped=True)
+    assert list((root / "folders").iterdir()) == []
+    (home / "3.png").unlink()
+    load(f"folder:{home}", root=root, mapped=True)
+    (kept,) = (root / "folders").glob("*.uint8")
+    kept.write_bytes(kept.read_bytes()[:-1])
+    assert load(f"folder:{home}", root=root, mapped=True).samples[:, 0, 0, 0].tolist() == [0, 1]
+
+
+def test_large_folders_are_mapped_by_themselves(tmp_path, monkeypatch):
+    """Where the pictures take more than half of the memory."""
+    shades(tmp_path / "data", ["1.png", "2.png"])
+    for memory, mapped in ((47.0, True), (48.0, False)):
+        monkeypatch.setattr(folders, "machine_memory", lambda memory=memory: memory)
+        assert load(f"folder:{tmp_path / 'data'}", root=tmp_path / "root").mapped == mapped
+
+
+def test_options_of_folders_are_for_folders():
+    """Other data sets have no broken files."""
+    for option in ("skip_broken", "mapped"):
+        with pytest.raises(ValueError, match=f"{option} is for folder:PATH alone"):
+            load("rings", **{option: True})
+        with pytest.raises(ValueError, match=f"{option} is True or False"):
+            load("folder:.", **{option: "yes"})

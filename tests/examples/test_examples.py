@@ -21,6 +21,25 @@ def test_a_wrong_loss_and_a_wrong_penalty_are_caught(capsys):
     assert "whole-batch penalty: caught\nthe invariant 'per sample' broke" in output
 
 
+def test_data_of_ones_own(capsys, monkeypatch, tmp_path):
+    """A table, signals and a folder: each run leaves its picture."""
+    monkeypatch.setattr(sys, "argv", ["own_data", "--rounds", "4", "--out", str(tmp_path)])
+    runpy.run_path(str(EXAMPLES / "own_data.py"), run_name="__main__")
+    assert "correlation 0.8" in capsys.readouterr().out
+    for name in ("table", "signals", "folder"):
+        assert (tmp_path / name / "samples" / "round-000004.png").exists()
+
+
+def test_fine_tuning_is_better_than_beginning_anew(capsys, monkeypatch, tmp_path):
+    """The script insists on it; so do the numbers that it prints."""
+    monkeypatch.setattr(sys, "argv", ["finetune", "--rounds", "400", "--out", str(tmp_path)])
+    runpy.run_path(str(EXAMPLES / "finetune.py"), run_name="__main__")
+    output = capsys.readouterr().out
+    found = [float(x) for x in re.findall(r"(\d\.\d+) away from the ellipses", output)]
+    assert len(found) == 3
+    assert found[1] < min(found[0], found[2])
+
+
 def test_two_processes_end_like_one():
     """The script starts torchrun, and the two processes find each other."""
     command = [sys.executable, str(EXAMPLES / "distributed.py")]

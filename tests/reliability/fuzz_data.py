@@ -57,7 +57,7 @@ def _data() -> list[Target]:
             "data": a(points, "data", "data"), "batch_size": a(3, "count", "batch_size"),
             "n_critic": updates, "rounds": a(2, "count", "rounds", low=0, none=None),
             "seed": a(1, "seed", r"\bseed"), "device": a("cpu", "device", "device"),
-            "conditional": a(True, "boolean", "conditional"),
+            "conditional": a(True, "boolean", "conditional", none=True),
             "start": a(1, "count", "start", low=0),
         }, check, digest=_taken),
         Target("data.load", fgan.data.load, {
@@ -148,7 +148,7 @@ def class_names(make: Maker) -> list[Mutation]:
     kind = ("names", "sequence", "tuple", "classes", "labels")
     return [
         make("fewer than classes", ("a", "b"), given=(r"\b2\b",), expected=kind),
-        make("none", (), given=(r"\b0\b", r"\bno\b"), expected=kind),
+        make("none", (), meaning=right),  # labels that are no classes, with the same values
         make("None", None, given=("None",), expected=kind),
         make("a number", 3, given=(r"\b3\b", "int"), expected=kind),
         make("a list", list(right), meaning=right),
@@ -159,20 +159,20 @@ def class_names(make: Maker) -> list[Mutation]:
 
 def data(make: Maker) -> list[Mutation]:
     """Of a data set or its name."""
-    kind = ("DataSet", "name", "data set")
+    kind = ("DataSet", "name", "data set", "uint8 or floating")
     loader = torch.utils.data.DataLoader([1, 2])
     tensors = torch.utils.data.TensorDataset(make.right.samples, make.right.labels)
     rows: list[tuple[str, Any, tuple[str, ...]]] = [
         ("None", None, ("None",)), ("a tensor", make.right.samples, ("Tensor",)),
         ("an array", make.right.samples.numpy(), ("array",)), ("a loader", loader, ("DataLoader",)),
-        ("a data set of torch", tensors, ("TensorDataset",)),
         ("an unknown name", "ring", ("ring",)),
         ("a path", Path("rings"), ("Path",)), ("a number", 3, (r"\b3\b", "int")),
         ("a pair", (make.right.samples, make.right.labels), ("tuple",)),
         ("the class", fgan.data.DataSet, ("type", "class")),
         ("a generator of batches", iter([]), ("iterator",)),
     ]  # fmt: skip
-    return [make(label, value, given=given, expected=kind) for label, value, given in rows]
+    found = [make(label, value, given=given, expected=kind) for label, value, given in rows]
+    return [*found, make("a data set of torch", tensors, meaning=make.right)]
 
 
 def _train() -> list[Target]:
@@ -201,8 +201,8 @@ def _train() -> list[Target]:
         "algorithm": a(algorithm, "algorithm", "algorithm"),
         "data": a(points, "data", "data"),
         "rounds": a(1, "count", "rounds"), "out": a("run", "out", r"\bout\b"),
-        "batch_size": a(3, "count", "batch_size"), "seed": a(1, "seed", r"\bseed"),
-        "conditional": a(False, "boolean", "conditional"),
+        "batch_size": a(3, "count", "batch_size", none=64), "seed": a(1, "seed", r"\bseed"),
+        "conditional": a(False, "boolean", "conditional", none=False),
         "resume": a(False, "boolean", "resume"),
         "log_every": a(1, "count", "log_every"),
         "sample_every": a(1, "count", "sample_every", none=1),

@@ -119,7 +119,8 @@ def booleans(make: Maker) -> Iterator[Mutation]:
     kind = (r"\bbool", r"True or False", r"True", r"False")
     for value in ("False", "no", "true", ""):
         yield make(f"text {value!r}", value, expected=kind)
-    yield make("None", None, given=("None",), expected=kind)
+    none = make.hints.get("none", REFUSED)
+    yield make("None", None, given=("None",), expected=kind, meaning=none)
     yield make("a number", 0.5, expected=kind)
     yield make("a list", [flag], given=("list", re.escape(str([flag]))), expected=kind)
     yield make("a module", nn.Linear(1, 1), given=("Linear",), expected=kind, plausible=False)

@@ -287,10 +287,12 @@ def test_a_damaged_line_among_the_figures_is_named(line, tmp_path):
     assert path.read_bytes() == b'{"round": 1}\n'
 
 
-def test_a_table_is_trained_without_pictures(tmp_path):
-    """Samples that are neither points in the plane nor images have no picture."""
-    generator = fgan.models.mlp_generator((3,), 2, hidden=(4,), norm="none")
-    critic = fgan.models.mlp_critic((3,), hidden=(4,))
-    fgan.train(fgan.gan(generator, critic), points(3), rounds=2, out=tmp_path, **SETTINGS)
+def test_what_no_picture_suits_is_trained_without(tmp_path):
+    """Samples of five axes, such as films of volumes."""
+    shape = (1, 2, 2, 2, 2)
+    generator = fgan.models.mlp_generator(shape, 2, hidden=(4,), norm="none")
+    critic = fgan.models.mlp_critic(shape, hidden=(4,))
+    data = DataSet("films", torch.randn(16, *shape))
+    fgan.train(fgan.gan(generator, critic), data, rounds=2, out=tmp_path, **SETTINGS)
     assert list((tmp_path / "samples").iterdir()) == []
     assert (tmp_path / "checkpoint.pt").exists()
