@@ -109,10 +109,13 @@ def check_critic_inputs(
         check_rows("latent", latent, size, "real samples")
     else:
         check_tensor("fake", fake, real)
-    check_tensor("mix", mix, real)
-    if not isinstance(mix, Tensor) or mix.shape != (size,):
-        given = list(mix.shape) if isinstance(mix, Tensor) else describe(mix)
-        raise ValueError(f"mix has one number a sample, [{size}], and {given} was given")
+    if mix is not None:  # without a penalty between real and fake nothing reads it
+        check_tensor("mix", mix, real)
+        assert isinstance(mix, Tensor)
+        if mix.shape != (size,):
+            raise ValueError(
+                f"mix has one number a sample, [{size}], and {list(mix.shape)} was given"
+            )
     _check_extra(extra, size, real)
 
 
@@ -209,8 +212,8 @@ def check_round(
     for name, value in ("critic", noise.critic_latent), ("generator", noise.generator_latent):
         if value.dtype is not batch.real.dtype:
             raise ValueError(
-                f"noise.{name}_latent is {value.dtype}, and batch.real {batch.real.dtype}: both "
-                "have the dtype of the networks"
+                f"batch.real is {batch.real.dtype}, and noise.{name}_latent, in the dtype of the "
+                f"networks, {value.dtype}: convert the data, real.to({value.dtype})"
             )
     if batch.real.ndim < 2:
         raise ValueError(f"batch.real is [n_critic, B, ...], and it is {list(batch.real.shape)}")

@@ -237,7 +237,8 @@ def _penalty_at(term: Penalty, score: Callable[..., Tensor], data: Data) -> Tens
                 f"conditions), and it gave {describe(points)}"
             )
     else:
-        assert data.mix is not None
+        if data.mix is None:
+            raise ValueError(f"the penalty {term.name!r} needs mix [B], and None was given")
         points = SAMPLE_AT[term.at](real, fake, data.mix, conditions)
     if not points.conditions:
         value = term.function(score, points.samples)

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 
 import pytest
 import torch
@@ -45,3 +46,11 @@ def dtype(request):
 def normed_pair(conditional):
     """A generator with BatchNorm, whose buffers move, and a plain critic; float64."""
     return pair(conditional=conditional, norm=True)
+
+
+@pytest.fixture(autouse=True)
+def no_programs_left():
+    """Dynamo keeps at most eight programs of one function, and every algorithm has the same."""
+    yield
+    if "torch._dynamo" in sys.modules:
+        sys.modules["torch._dynamo"].reset()

@@ -603,7 +603,7 @@ def test_float64_data_before_float32_networks_are_named():
     state = algorithm.init(0)
     batch, noise = make_round(algorithm)
     assert batch.real.dtype is torch.float64
-    with pytest.raises(ValueError, match=r"float64 and fake ones, .*real.to\("):
+    with pytest.raises(ValueError, match=r"real is torch.float64, .*real\.to\(torch.float32"):
         algorithm.step(state, batch, noise)
     with pytest.raises(ValueError, match=r"parameters of Critic are float32.*float64"):
         algorithm.score(state, batch.real[0])

@@ -13,11 +13,15 @@ full, a COUNT. Exits with 1 if anything did not hold.
 import argparse
 import importlib
 import json
+import os
 import platform
 import sys
 import time
 import traceback
 from pathlib import Path
+
+# Before torch is imported: the drills fork, and a fork must not find threads of torch.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parents[1])]

@@ -213,15 +213,18 @@ def batch(kind, first, count):
 def run(count):
     """Rows (label, how many held, how many were tried, a remark), one for each kind of damage."""
     rows = []
+    # Not a fork of this process, which may have threads of torch: a lock of theirs would stay shut.
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["torch", "fgan.data"])
     for at, kind in enumerate(KINDS):
         mine = count // len(KINDS) + (at < count % len(KINDS))
         results, longest, added = [], 0.0, 0
         for first in range(0, mine, BATCH):
             size = min(BATCH, mine - first)
             # A process of its own for each batch: a crash is an outcome, and memory is measured.
-            with ProcessPoolExecutor(1, mp_context=get_context("fork")) as pool:
+            with ProcessPoolExecutor(1, mp_context=context) as pool:
                 try:
-                    some, seconds, memory = pool.submit(batch, kind, first, size).result()
+                    some, seconds, memory = pool.submit(batch, kind, first, size).result(600)
                 except Exception as error:  # the process was ended
                     some, seconds, memory = [(first, "?", f"a crash: {error}")] * size, 0.0, 0
             results += some
