@@ -10,7 +10,7 @@ from fgan.run.limits import no_compiler
 from fgan.run.settings import Config
 from fgan.types import Algorithm, Batch, GANInfo, GANState, Noise
 
-REPAYING_UPDATES = 6_000
+REPAYING_UPDATES = 4_000
 """Updates of either player from which on compiling repays its seconds on a CPU: it takes some 17 s
 to 25 s, and a compiled update of the networks in the README is 6 ms to 8 ms shorter on two cores.
 

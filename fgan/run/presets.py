@@ -30,8 +30,8 @@ _ON_IMAGES: dict[str, Given] = {
 
 _IMAGES_OF_A_RUN = 832_000
 """13,000 rounds of one critic update and one generator update on batches of 32."""
-_DIGITS_OF_A_RUN = 192_000
-"""The same for `glyphs`, whose digits are crisp after 3,000 such rounds."""
+_DIGITS_OF_A_RUN = 128_000
+"""The same for `glyphs`, whose digits are crisp after 2,000 such rounds."""
 
 
 def minutes(given: Given, shape: tuple[int, ...], num_classes: int) -> Given:

@@ -432,7 +432,7 @@ def test_the_default_preset_on_images():
         "projection",
     )
     assert (config.full_resolution, config.decay, config.decay_from) == (True, "linear", 0.5)
-    assert config.rounds == 3_000
+    assert config.rounds == 2_000
     garments = complete({"data": "fashion-mnist"}, "minutes", IMAGES, 3)
     assert garments.rounds == 13_000
     slower = complete({"data": "mnist", "batch_size": 64, "n_critic": 3}, "minutes", IMAGES, 3)
