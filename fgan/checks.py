@@ -116,7 +116,7 @@ def check_critic_inputs(
             raise ValueError(
                 f"mix has one number a sample, [{size}], and {list(mix.shape)} was given"
             )
-    _check_extra(extra, size, real)
+    _check_extra(extra, real)
 
 
 def check_generator_inputs(
@@ -131,27 +131,22 @@ def check_generator_inputs(
     if real is not None:
         check_real(real, state)
         check_rows("real", real, latent.shape[0], "latents")
-    _check_extra(extra, latent.shape[0], latent)
+    _check_extra(extra, latent)
 
 
-def _check_extra(extra: object, size: int, like: Tensor) -> None:
+def _check_extra(extra: object, like: Tensor) -> None:
+    """What an objective has declared is checked by `check_draws`; the rest is its own affair."""
     if not isinstance(extra, dict):
         raise ValueError(f"extra is a dict of tensors by name, and {describe(extra)} was given")
     for name, tensor in extra.items():
-        check_tensor(f"extra[{name!r}]", tensor, like)
-        if tensor.numel():  # a lazy penalty's mark has no numbers
-            check_rows(f"extra[{name!r}]", tensor, size)
-            if tensor.dtype is not like.dtype:
-                raise ValueError(
-                    f"extra[{name!r}] is {tensor.dtype}, and what it meets {like.dtype}: "
-                    "algorithm.noise draws it"
-                )
+        check_tensor(f"extra[{name!r}]", tensor, like, floating=False)
 
 
-def check_draws(draws: dict[str, Draw], extra: Extra, like: Tensor | None) -> None:
+def check_draws(draws: dict[str, Draw], extra: Extra, rows: Tensor, like: Tensor | None) -> None:
     """Raise ValueError unless there is every tensor that an objective has declared.
 
-    like: the samples of the update; a draw without a shape of its own has theirs.
+    rows: a tensor with the rows, dtype and device of the update.
+    like: its samples, where they are known; a draw without a shape of its own has theirs.
     """
     for name, draw in draws.items():
         if name not in extra:
@@ -159,7 +154,13 @@ def check_draws(draws: dict[str, Draw], extra: Extra, like: Tensor | None) -> No
                 f"the objective has declared the random tensor {name!r}, and extra="
                 f"{describe(extra)} was given without it: algorithm.noise draws it"
             )
-        check_tensor(f"extra[{name!r}]", extra[name], like)
+        check_tensor(f"extra[{name!r}]", extra[name], rows)
+        check_rows(f"extra[{name!r}]", extra[name], rows.shape[0])
+        if extra[name].dtype is not rows.dtype:
+            raise ValueError(
+                f"extra[{name!r}] is {extra[name].dtype}, and what it meets {rows.dtype}: "
+                "algorithm.noise draws it"
+            )
         rest = draw.shape if draw.shape is not None else None if like is None else like.shape[1:]
         given = tuple(extra[name].shape[1:])
         if rest is not None and given != tuple(rest):

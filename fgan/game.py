@@ -91,7 +91,9 @@ def critic_gradient(game: Game, state: GANState, data: Data) -> Gradient:
     """
     params, buffers, _ = state.critic
     check_params("the critic's parameters", params)
-    checks.check_draws(game.critic_objective.draws, data.extra, data.real)
+    if data.real is not None:
+        draws = game.critic_objective.draws
+        checks.check_draws(draws, data.extra, data.real, data.real)
 
     def objective(params: Params) -> tuple[Tensor, tuple[Params, dict[str, Tensor]]]:
         critic = partial(game.critic.apply, params, buffers)
@@ -133,7 +135,7 @@ def generator_gradient(game: Game, state: GANState, latent: Tensor, data: Data) 
     conditions = () if data.condition is None else (data.condition,)
     critic = partial(game.critic.apply, state.critic.params, state.critic.buffers)
     check_params("the generator's parameters", params)
-    checks.check_draws(game.generator_objective.draws, data.extra, data.real)
+    checks.check_draws(game.generator_objective.draws, data.extra, latent, data.real)
 
     def objective(params: Params) -> tuple[Tensor, tuple[Params, dict[str, Tensor]]]:
         fake, new_buffers = game.generator.apply(params, buffers, latent, *conditions)
