@@ -16,10 +16,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-import torch
 from torch import Tensor
 
 from fgan.augment import Augmentation
+from fgan.noisy import for_rows
 from fgan.objectives import Critic, CriticObjective, Draw, GeneratorObjective
 
 Objective = TypeVar("Objective", CriticObjective, GeneratorObjective)
@@ -65,14 +65,7 @@ def augmented(objective: Objective, augmentation: Augmentation) -> Objective:
 
 def _applied(augmentation: Augmentation, x: Tensor, uniform: Tensor) -> Tensor:
     """T(x), for one batch or for several of them, one behind another."""
-    times, rest = divmod(x.shape[0], uniform.shape[0])
-    if rest or not times:
-        raise ValueError(
-            f"the augmentation has random numbers for {uniform.shape[0]} samples, and the critic "
-            f"was called on {x.shape[0]}: a penalty that takes one sample at a time needs "
-            "gradients=fgan.penalties.batched_input_gradients"
-        )
-    made = augmentation.function(x, torch.cat([uniform] * times) if times > 1 else uniform)
+    made = augmentation.function(x, for_rows("the augmentation", uniform, x))
     if made.shape != x.shape:
         raise ValueError(
             f"an augmentation keeps the samples' shape {list(x.shape)}, and this one gave "

@@ -57,7 +57,7 @@ def noisy(objective: Objective, draw: Draw) -> Objective:
         noise = inputs[-1].extra[NAME]  # data comes last
 
         def with_noise(x: Tensor, *conditions: Tensor) -> Any:
-            return critic(x, *conditions, _for_rows(noise, x))
+            return critic(x, *conditions, for_rows("the critic's noise", noise, x))
 
         return objective.function(with_noise, *inputs)
 
@@ -67,13 +67,16 @@ def noisy(objective: Objective, draw: Draw) -> Objective:
     return objective._replace(function=function, draws=objective.draws | {NAME: draw}, calls=calls)
 
 
-def _for_rows(noise: Tensor, x: Tensor) -> Tensor:
-    """The noise for one batch, or for several of them, one behind another."""
+def for_rows(what: str, noise: Tensor, x: Tensor) -> Tensor:
+    """The random numbers of one batch for `x`, which is one batch, or several one behind another.
+
+    what: the name of the random numbers, for the error.
+    """
     times, rest = divmod(x.shape[0], noise.shape[0])
     if rest or not times:
         raise ValueError(
-            f"the critic's noise is for {noise.shape[0]} samples, and the critic was called on "
-            f"{x.shape[0]}: a penalty that takes one sample at a time needs "
+            f"{what} is for {noise.shape[0]} samples, and the critic was called on {x.shape[0]}: a "
+            "penalty that takes one sample at a time needs "
             "gradients=fgan.penalties.batched_input_gradients"
         )
     return torch.cat([noise] * times) if times > 1 else noise

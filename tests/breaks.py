@@ -268,7 +268,7 @@ BREAKS = {
         "augment",
     ),
     "real and fake under different augmentations": Break(
-        "_applied", "torch.cat([uniform] * times)", "torch.cat([uniform, 1 - uniform])",
+        "for_rows", "torch.cat([noise] * times) if", "torch.cat([noise, 1 - noise]) if",
         "augment",
     ),
     "a generator without augmentation": Break(
@@ -714,7 +714,7 @@ BREAKS = {
         'total, figures[f"generator_{term.name}"] = total + value, value', "generator_terms",
     ),
     "noise of other samples": Break(
-        "noisy._for_rows", "torch.cat([noise] * times) if times > 1",
+        "for_rows", "torch.cat([noise] * times) if times > 1",
         "noise.repeat_interleave(times, 0) if times > 1", "noisy",
     ),
     "dropout without its scale": Break(
