@@ -56,6 +56,8 @@ def main():
     parser.add_argument("--count", type=int, help="tries of each kind (default: each module's)")
     parser.add_argument("--out", type=Path, help="a JSON file for the figures")
     options = parser.parse_args()
+    if unknown := set(options.drills) - {path.stem for path in HERE.glob("*.py")}:
+        parser.error(f"there is no drill {', '.join(sorted(unknown))}")
     import torch
 
     rows, seconds = [], {}
@@ -80,7 +82,7 @@ def main():
             "rows": [dict(zip(keys, row, strict=True)) for row in rows],
         }
         options.out.write_text(json.dumps(content, indent=2) + "\n")
-    return int(any(held < tried for _, _, held, tried, _ in rows))
+    return int(not rows or any(held < tried for _, _, held, tried, _ in rows))
 
 
 if __name__ == "__main__":

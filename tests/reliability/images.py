@@ -40,7 +40,7 @@ def mounted(*options: object) -> Iterator[Path]:
         try:
             yield Path(place)
         finally:
-            call("umount", place)
+            subprocess.run(["umount", str(place)], check=True)
 
 
 def copy_as_it_is(image: Path, target: Path) -> None:

@@ -64,9 +64,11 @@ def _cut(at: int, expected) -> str:
         told = Path(temporary) / "told"
         said = os.open(told, os.O_WRONLY | os.O_CREAT)
         with mounted(*STRICT, image) as place:
-            Fork(lambda: _begin_until(place / "run", at, said)).wait()
+            ended = Fork(lambda: _begin_until(place / "run", at, said)).wait()
             copy_as_it_is(image, copy)
         os.close(said)
+        if ended.status != -signal.SIGKILL:
+            return f"at {at}: the run itself: {ended}"
         promised = max(map(int, told.read_text().split()), default=0)
         with mounted(*STRICT, copy) as place:
             try:

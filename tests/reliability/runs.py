@@ -33,6 +33,10 @@ Row = tuple[str, int, int, str]
 Files = dict[str, bytes]
 
 
+HUNG = 124
+"""The status of a process that did not end in time."""
+
+
 class Ended:
     """How a forked process ended: its exit status (negative: the signal) and what it printed."""
 
@@ -89,19 +93,20 @@ class Fork:
             os.kill(self.pid, number)
 
     def wait(self, seconds: float = 60) -> Ended:
-        """Wait for the end; a process that hangs is killed, and its status is -9."""
-        until = time.monotonic() + seconds
+        """Wait for the end; a process that hangs is killed, and its status is HUNG."""
+        until, is_late = time.monotonic() + seconds, False
         while True:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
             if pid:
                 break
             if time.monotonic() > until:
+                is_late = True
                 self.kill()
             time.sleep(0.002)
         text = self._output.read_text(errors="replace")
         if self._own:
             self._output.unlink()
-        return Ended(os.waitstatus_to_exitcode(status), text)
+        return Ended(HUNG if is_late else os.waitstatus_to_exitcode(status), text)
 
 
 def command(*arguments: object) -> int:

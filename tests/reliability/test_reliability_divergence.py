@@ -1,5 +1,6 @@
 """Short forms of the divergence and determinism tables."""
 
+import math
 from pathlib import Path
 
 import determinism
@@ -41,6 +42,8 @@ def test_the_same_seed_gives_the_same_bits():
     assert determinism.same("eager", first, second)[1:] == (1, 1, "same bits")
     moved = first | {".round": first[".round"] + 1}
     assert determinism.same("eager", moved, second)[1] == 0
+    lost = first | {".round": torch.tensor(math.nan)}
+    assert determinism.same("eager", lost, second)[1] == 0
     assert determinism.measured("eager", {"float64": (moved, second)})[1] == 0
 
 

@@ -38,4 +38,6 @@ def test_what_has_to_hold_holds(rows, drill):
     assert mine
     for row in mine:
         assert row["held"] == row["tried"], row
-        assert row["tried"] or row["remark"].startswith("skipped: "), row
+        if not row["tried"]:
+            assert row["remark"].startswith("skipped: "), row
+            pytest.skip(row["remark"])
