@@ -15,10 +15,9 @@ from torch import Tensor
 
 from fgan import tree
 from fgan.algorithm import of_parts
-from fgan.compiler.compile import CompiledStep
-from fgan.recipes import check_algorithm
+from fgan.compiler.compile import check_plain
 from fgan.scalars import check_count
-from fgan.shares import check_divisible
+from fgan.shares import check_no_whole_batch
 from fgan.types import Algorithm, Batch, Data, GANState, Gradient, Noise
 
 
@@ -34,23 +33,13 @@ def accumulate(algorithm: Algorithm, parts: int) -> Algorithm:
     points depend on the whole batch. The step raises ValueError for a batch without equal parts.
     """
     parts = check_count("parts", parts)
-    check_algorithm(algorithm)
-    if algorithm.members:
-        raise ValueError(
-            "accumulate takes one run: make the population of the accumulated algorithm, "
-            "fgan.population(fgan.accumulate(algorithm, parts))"
-        )
-    if isinstance(algorithm.step, CompiledStep):
-        raise ValueError(
-            "accumulate would replace the compiled step: compile the accumulated algorithm, "
-            "fgan.compile(fgan.accumulate(algorithm, parts))"
-        )
+    check_plain(algorithm, "fgan.accumulate(algorithm, parts)", "accumulated")
     if algorithm.share is not None:
         raise ValueError(
             "accumulate would send every part's gradient: make the accumulated algorithm "
             "data-parallel, fgan.data_parallel(fgan.accumulate(algorithm, parts))"
         )
-    check_divisible(algorithm.parts.whole_batch, "accumulate")
+    check_no_whole_batch(algorithm.parts.whole_batch, "accumulate")
     whole = algorithm.parts
 
     def check(state: GANState, batch: Batch, noise: Noise) -> None:

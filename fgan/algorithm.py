@@ -124,8 +124,9 @@ def noise(
     share: (rank, size); the result is then this rank's part of the whole batch's noise. Batch sizes
         stay those of the whole batch, which is drawn and taken apart: the parts of all ranks, one
         after another, are its bits. Raises ValueError where there are no equal parts, and for a
-        generator's batch that is no multiple of the critic's: each of its latents meets a sample of
-        the critic's updates, and has to be where that sample is.
+        generator's batch that is no multiple of the critic's: a latent of the generator's update
+        takes the condition or real sample of one place in the critic's batches, and both have to be
+        in the same process.
     """
     batch_size = check_count("batch_size", batch_size)
     rows = batch_size

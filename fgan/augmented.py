@@ -13,16 +13,13 @@ figure of the critic in the state, and is not here.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 from torch import Tensor
 
 from fgan.augment import Augmentation
-from fgan.noisy import for_rows
-from fgan.objectives import Critic, CriticObjective, Draw, GeneratorObjective
-
-Objective = TypeVar("Objective", CriticObjective, GeneratorObjective)
+from fgan.noisy import Objective, for_rows, with_draw
+from fgan.objectives import Critic, Draw
 
 NAME = "augmentation"
 """Of the random numbers in `data.extra`."""
@@ -47,20 +44,14 @@ def augmented(objective: Objective, augmentation: Augmentation) -> Objective:
             "fgan.augment.chain(...)"
         )
 
-    def function(critic: Critic, *inputs: Any) -> Any:
-        uniform = inputs[-1].extra[NAME]  # data comes last
-
+    def wrapped(critic: Critic, uniform: Tensor) -> Critic:
         def of_augmented(x: Tensor, *conditions: Tensor) -> Any:
             return critic(_applied(augmentation, x, uniform), *conditions)
 
-        return objective.function(of_augmented, *inputs)
+        return of_augmented
 
-    draws = objective.draws | {NAME: Draw("uniform", (augmentation.numbers,))}
-    # Without calls it is not known what the objective does.
-    calls: tuple[Callable[..., Any], ...] = objective.calls
-    if calls:
-        calls = (*calls, objective.function, augmentation.function)
-    return objective._replace(function=function, draws=draws, calls=calls)
+    draw = Draw("uniform", (augmentation.numbers,))
+    return with_draw(objective, NAME, draw, wrapped, augmentation.function)
 
 
 def _applied(augmentation: Augmentation, x: Tensor, uniform: Tensor) -> Tensor:

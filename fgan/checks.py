@@ -196,11 +196,11 @@ def check_average(state: GANState, is_kept: bool) -> None:
 
 
 def check_round(
-    batch: Batch, noise: Noise, latent_dim: int, labelled: bool, like: Tensor | None = None
+    batch: Batch, noise: Noise, latent_dim: int, uses_real: bool, like: Tensor | None = None
 ) -> None:
     """Raise ValueError unless a batch and noise make a round.
 
-    labelled: whether a generator's update needs a real sample or a condition for each latent.
+    uses_real: whether a generator's update needs a real sample for each latent.
     like: a tensor on the device that all has to be on.
     """
     check_type("the batch", batch, Batch, "fgan.Batch(real [n_critic, B, ...], condition)")
@@ -249,7 +249,7 @@ def check_round(
             f"noise.generator_latent is [B, latent_dim] = {[lead[1], latent_dim]}, and it is "
             f"{list(latents)}"
         )
-    if (labelled or batch.condition is not None) and latents[0] > lead[0] * lead[1]:
+    if (uses_real or batch.condition is not None) and latents[0] > lead[0] * lead[1]:
         raise ValueError(
             f"noise.generator_latent has {latents[0]} latents, and the batch {lead[0] * lead[1]} "
             "real samples: the generator's update takes a condition or real sample for each latent"
@@ -257,7 +257,7 @@ def check_round(
 
 
 def check_members(
-    lead: tuple[int, ...], batch: Batch, noise: Noise, latent_dim: int, labelled: bool
+    lead: tuple[int, ...], batch: Batch, noise: Noise, latent_dim: int, uses_real: bool
 ) -> None:
     """`check_round` for a population, with noise for as many members as its state has."""
     given = (
@@ -274,7 +274,7 @@ def check_members(
     in_each: Any = (slice(None), *first)
     latents, mix = noise.critic_latent[in_each], noise.mix[in_each]
     only = Noise(latents, noise.generator_latent[first], mix)
-    check_round(batch, only, latent_dim, labelled)
+    check_round(batch, only, latent_dim, uses_real)
 
 
 def check_state(

@@ -17,8 +17,9 @@ from torch import Tensor
 from fgan import tree
 from fgan.algorithm import of_parts
 from fgan.collectives import Group, group_of, total
-from fgan.compiler.compile import CompiledStep
-from fgan.shares import Share, check_divisible
+from fgan.compiler.compile import check_plain
+from fgan.recipes import check_algorithm
+from fgan.shares import Share, check_no_whole_batch
 from fgan.types import Algorithm, Data, GANState, Gradient, Noise, Params
 
 
@@ -71,8 +72,8 @@ def data_parallel(algorithm: Algorithm, group: Any = None) -> Algorithm:
         generator_batch_size: int | None = None,
         share: Share | None = share,
     ) -> Noise:
-        sizes = batch_size, device, dtype, generator_batch_size
-        return algorithm.noise(seed, round_index, *sizes, share)
+        options = device, dtype, generator_batch_size, share
+        return algorithm.noise(seed, round_index, batch_size, *options)
 
     def critic_gradient(state: GANState, data: Data) -> Gradient:
         return mean(whole.critic_gradient(state, data), state.critic.buffers, own)
@@ -119,16 +120,8 @@ def _changed(new: Tensor, old: Tensor, change: Tensor) -> Tensor:
 
 
 def _check_order(algorithm: Algorithm) -> None:
+    check_algorithm(algorithm)
     if algorithm.share is not None:
         raise ValueError("this algorithm is data-parallel already: call fgan.data_parallel once")
-    if algorithm.members:
-        raise ValueError(
-            "data_parallel takes one run: make the population of the data-parallel algorithm, "
-            "fgan.population(fgan.data_parallel(algorithm))"
-        )
-    if isinstance(algorithm.step, CompiledStep):
-        raise ValueError(
-            "data_parallel would replace the compiled step: compile the data-parallel algorithm, "
-            "fgan.compile(fgan.data_parallel(algorithm))"
-        )
-    check_divisible(algorithm.parts.whole_batch, "data_parallel")
+    check_plain(algorithm, "fgan.data_parallel(algorithm)", "data-parallel")
+    check_no_whole_batch(algorithm.parts.whole_batch, "data_parallel")

@@ -256,7 +256,7 @@ def step(
     fakes of critic update i are made under the conditions of its real batch; the generator's update
     takes the last conditions (and real samples), as many as it has latents.
 
-    update_critic, update_generator: other versions of the two updates, compiled ones say.
+    update_critic, update_generator: other versions of the two updates, such as compiled ones.
     all_fakes: `all_fakes(state, latents [updates, B, Z], conditions)` draws the fakes of several
         critic updates at once, in portions (`portion_of`).
 

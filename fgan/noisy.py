@@ -53,18 +53,37 @@ def noisy(objective: Objective, draw: Draw) -> Objective:
     if NAME in objective.draws:
         raise ValueError(f"this objective has a random tensor {NAME!r} already")
 
+    return with_draw(objective, NAME, draw, _with_noise)
+
+
+def _with_noise(critic: Critic, noise: Tensor) -> Critic:
+    def of_noise(x: Tensor, *conditions: Tensor) -> Any:
+        return critic(x, *conditions, for_rows("the critic's noise", noise, x))
+
+    return of_noise
+
+
+def with_draw(
+    objective: Objective,
+    name: str,
+    draw: Draw,
+    wrapped: Callable[[Critic, Tensor], Critic],
+    *called: Callable[..., Any],
+) -> Objective:
+    """The objective with the critic `wrapped(critic, numbers)`; `draw` declares the numbers.
+
+    called: the further functions that the wrapped critic calls.
+    """
+
     def function(critic: Critic, *inputs: Any) -> Any:
-        noise = inputs[-1].extra[NAME]  # data comes last
-
-        def with_noise(x: Tensor, *conditions: Tensor) -> Any:
-            return critic(x, *conditions, for_rows("the critic's noise", noise, x))
-
-        return objective.function(with_noise, *inputs)
+        numbers = inputs[-1].extra[name]  # data comes last
+        return objective.function(wrapped(critic, numbers), *inputs)
 
     calls: tuple[Callable[..., Any], ...] = objective.calls
-    if calls:  # without them it is not known what the objective does
-        calls = (*calls, objective.function)
-    return objective._replace(function=function, draws=objective.draws | {NAME: draw}, calls=calls)
+    if calls:  # without calls it is not known what the objective does
+        calls = (*calls, objective.function, *called)
+    draws = objective.draws | {name: draw}
+    return objective._replace(function=function, draws=draws, calls=calls)
 
 
 def for_rows(what: str, noise: Tensor, x: Tensor) -> Tensor:

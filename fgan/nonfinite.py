@@ -15,7 +15,7 @@ from torch import Tensor
 
 from fgan import tree
 from fgan.algorithm import of_parts
-from fgan.compiler.compile import CompiledStep
+from fgan.compiler.compile import check_plain
 from fgan.types import EMA, Algorithm, Data, GANState, Gradient, PlayerState
 
 
@@ -49,16 +49,7 @@ def skip_nonfinite(algorithm: Algorithm) -> Algorithm:
     `fgan.skip_nonfinite(fgan.accumulate(algorithm, parts))`. The round raises ValueError for a
     state of the algorithm itself.
     """
-    if algorithm.members:
-        raise ValueError(
-            "skip_nonfinite takes one run: make the population of the guarded algorithm, "
-            "fgan.population(fgan.skip_nonfinite(algorithm))"
-        )
-    if isinstance(algorithm.step, CompiledStep):
-        raise ValueError(
-            "skip_nonfinite would replace the compiled step: compile the guarded algorithm, "
-            "fgan.compile(fgan.skip_nonfinite(algorithm))"
-        )
+    check_plain(algorithm, "fgan.skip_nonfinite(algorithm)", "guarded")
     whole = algorithm.parts
 
     def init(seed: int | None = None) -> GANState:

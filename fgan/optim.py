@@ -258,8 +258,8 @@ def _check_update(kind: type, gradients: Params, state: Any, params: Params, **k
     """
     if not isinstance(state, kind):
         raise ValueError(
-            f"this optimiser keeps a {kind.__name__}, and {describe(state)} was given. Is the "
-            "state of another optimiser?"
+            f"this optimiser keeps a {kind.__name__}, and {describe(state)} was given. Was the "
+            "state made by another optimiser?"
         )
     updates = getattr(state, "updates", None)
     if not isinstance(updates, Tensor):

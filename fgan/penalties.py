@@ -247,14 +247,17 @@ MOST_COLUMNS = 64
 def fingerprints(rows: Tensor) -> Tensor:
     """[B, N] -> [B, 2] integers, equal for equal rows, and different for different ones.
 
-    Two hashes of 64 bits, linear in the bits of each number (Carter & Wegman 1979, "Universal
-    classes of hash functions"): two different rows agree with a probability near 2^-128.
+    Two hashes of 64 bits, each a weighted sum of the folded bits of the numbers (Carter & Wegman
+    1979, "Universal classes of hash functions"). Two different rows agree with a very small
+    probability.
     """
     if rows.is_floating_point():
         # Adding zero makes 0.0 of -0.0.
         integer = {2: torch.int16, 4: torch.int32, 8: torch.int64}[rows.element_size()]
         rows = (rows + 0.0).view(integer)
     bits = rows.long()
+    # 0.0 and 1.0 in float64 differ in high bits alone, which a product modulo 2^64 would lose.
+    bits = bits ^ ((bits >> 32) & (2**32 - 1))
     columns = torch.arange(rows.shape[1], device=rows.device)
     return torch.stack([(bits * _odd(columns, key)).sum(dim=1) for key in (1, 2)], dim=1)
 

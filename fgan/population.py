@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.func import vmap
 
 from fgan import tree
-from fgan.checks import check_gan_state, check_members, check_seeds, check_state, check_type
+from fgan.checks import check_members, check_seeds, check_state, check_type
 from fgan.recipes import check_algorithm
 from fgan.scores import check_callable, describe
 from fgan.types import (
@@ -152,7 +152,6 @@ class _Members:
 
     def _checked(self, state: GANState) -> tuple[int, ...]:
         """The members of a state, all of whose tensors have them."""
-        check_gan_state(state)
         lead = check_state(self._axes, self._values, state)
         for leaf in tree.leaves(state):
             if not isinstance(leaf, Tensor) or tuple(leaf.shape[: len(lead)]) != lead:

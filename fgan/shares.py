@@ -37,12 +37,10 @@ def part_of(share: Share | None, name: str, batch_size: int) -> slice:
     return slice(rank * part, (rank + 1) * part)
 
 
-def check_divisible(whole_batch: tuple[str, ...], wrapper: str) -> None:
+def check_no_whole_batch(whole_batch: tuple[str, ...], wrapper: str) -> None:
     """Raise ValueError where the points of a penalty depend on the whole batch."""
     if whole_batch:
         raise ValueError(
-            f"the penalty {whole_batch[0]!r} takes its points from the whole batch "
-            "(interpolate_within and interpolate_mixed pair its samples, dragan takes its standard "
-            f"deviation), and {wrapper} takes the batch in parts: choose another sample_at, or "
-            "another recipe"
+            f"the penalty {whole_batch[0]!r} takes its points from the whole batch, and {wrapper} "
+            "takes the batch in parts: choose another sample_at, or another recipe"
         )

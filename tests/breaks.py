@@ -628,7 +628,7 @@ BREAKS = {
         "SynchronizedBatchNorm.forward", "* (count / max(count - 1, 1))", "", "group_of_one",
     ),
     "penalties that pair samples taken in parts": Break(
-        "check_divisible", "if whole_batch:", "if False:", "group_of_one",
+        "check_no_whole_batch", "if whole_batch:", "if False:", "group_of_one",
     ),
     # measures
     "W-divergence counts its penalty twice": Break(

@@ -24,6 +24,7 @@ from fgan.compiler.donation import donate as donate_state
 from fgan.compiler.donation import undo_donation, write_in_place
 from fgan.compiler.fallback import torch_compiled_parts, warning
 from fgan.compiler.tracing import Backend, Program
+from fgan.compiler.trees import entry_at, leading_size
 from fgan.recipes import check_algorithm
 from fgan.scalars import check_flag
 from fgan.types import (
@@ -93,6 +94,26 @@ def compile(
         check_names(disable_passes)
     step = CompiledStep(algorithm, backend_of(backend, disable_passes), donate, cuda_graph)
     return algorithm._replace(step=step)
+
+
+def check_plain(algorithm: Algorithm, call: str, made: str) -> None:
+    """Raise ValueError unless this is an algorithm of one run that is not compiled.
+
+    call: the wrapper's call, such as "fgan.accumulate(algorithm, parts)".
+    made: what the wrapper makes, such as "accumulated".
+    """
+    check_algorithm(algorithm)
+    name = call.partition("(")[0].removeprefix("fgan.")
+    if algorithm.members:
+        raise ValueError(
+            f"{name} takes one run: make the population of the {made} algorithm, "
+            f"fgan.population({call})"
+        )
+    if isinstance(algorithm.step, CompiledStep):
+        raise ValueError(
+            f"{name} would replace the compiled step: compile the {made} algorithm, "
+            f"fgan.compile({call})"
+        )
 
 
 def _round(
@@ -209,14 +230,15 @@ class CompiledStep:
             try:
                 self._all_fakes_program.prepare(*weights, *inputs)
             except RuntimeError:
-                self._fakes_program.prepare(*weights, *_at(inputs, 0))  # or else the error is real
+                # Or else the error is real.
+                self._fakes_program.prepare(*weights, *entry_at(inputs, 0))
                 self._vmap_takes_generator = False
             else:
                 self._vmap_takes_generator = True
         if self._vmap_takes_generator:
             fakes: Tensor = self._all_fakes_program(*weights, *inputs)
             return fakes
-        batches = [_at(inputs, i) for i in range(_length(inputs))]
+        batches = [entry_at(inputs, i) for i in range(leading_size(inputs))]
         return torch.stack([self._fakes_program(*weights, *batch) for batch in batches])
 
     def _critic_update(
@@ -253,7 +275,7 @@ class CompiledStep:
 
     def _trace_all_fakes(self, params: Params, buffers: Params, *inputs: Any) -> Tensor:
         # A module that writes into its buffers needs one set of buffers per batch.
-        updates = _length(inputs)
+        updates = leading_size(inputs)
         copies = tree.map(lambda buffer: buffer.expand(updates, *buffer.shape), buffers)
         axes = [None if each is None else 0 for each in inputs]
         return vmap(self._trace_fakes, in_dims=(None, 0, *axes))(params, copies, *inputs)
@@ -291,14 +313,3 @@ class CompiledStep:
 
 
 _NO_PLAYER = PlayerState({}, {}, {})
-
-
-def _length(inputs: Any) -> int:
-    """The size of the leading axis."""
-    length: int = next(leaf for leaf in tree.leaves(inputs) if leaf is not None).shape[0]
-    return length
-
-
-def _at(inputs: Any, i: int) -> Any:
-    """Entry i along the leading axis of every leaf."""
-    return tree.map(lambda leaf: None if leaf is None else leaf[i], inputs)

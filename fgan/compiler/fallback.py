@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fgan import tree
 from fgan.compiler.tracing import Backend
+from fgan.compiler.trees import entry_at, leading_size
 from fgan.types import Algorithm, GANState
 
 
@@ -31,11 +31,7 @@ def torch_compiled_parts(
     fakes = compiled(algorithm.fakes)
 
     def all_fakes(state: GANState, *inputs: Any) -> Tensor:
-        updates = tree.leaves(inputs)[0].shape[0]
-        batches = (
-            tree.map(lambda leaf, i=i: None if leaf is None else leaf[i], inputs)
-            for i in range(updates)
-        )
+        batches = (entry_at(inputs, i) for i in range(leading_size(inputs)))
         return torch.stack([fakes(state, *batch) for batch in batches])
 
     return compiled(algorithm.critic_update), compiled(algorithm.generator_update), all_fakes

@@ -18,6 +18,7 @@ from torch.overrides import TorchFunctionMode
 from fgan import tree
 from fgan.compiler import _torch
 from fgan.compiler.trees import signature, unflattener
+from fgan.networks.refusals import is_users_file
 
 CompiledFunction = Callable[..., Sequence[Tensor]]
 Backend = Callable[[GraphModule, list[Tensor]], CompiledFunction]
@@ -125,7 +126,7 @@ def _is_of_a_layer(path: str) -> bool:
     place, _, name = path.rpartition("/")
     if place.endswith("torch/nn/modules"):
         return name not in ("module.py", "container.py")
-    return "/torch/" not in path and "/fgan/" not in path
+    return is_users_file(path)
 
 
 class _TraceableOneHot(TorchFunctionMode):

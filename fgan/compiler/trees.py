@@ -94,3 +94,14 @@ def _sequence(
 
 def _is_named_tuple(node: Any) -> bool:
     return isinstance(node, tuple) and hasattr(type(node), "_make")
+
+
+def leading_size(inputs: Any) -> int:
+    """The size of the leading axis."""
+    size: int = next(leaf for leaf in tree.leaves(inputs) if leaf is not None).shape[0]
+    return size
+
+
+def entry_at(inputs: Any, i: int) -> Any:
+    """Entry i along the leading axis of every leaf."""
+    return tree.map(lambda leaf: None if leaf is None else leaf[i], inputs)

@@ -17,7 +17,7 @@ from fgan.data.identity import Fingerprint, fingerprint
 from fgan.data.iterables import Batches, Iterables, Keys, Rows, adapted
 from fgan.data.picture_files import MOST_PIXELS
 from fgan.data.real import DataError, cifar10, default_root, fashion_mnist, mnist
-from fgan.data.stream import Grouped, Rounds, Size, Source, check_size, numbered
+from fgan.data.stream import Grouped, Rounds, RoundSource, Size, check_size, numbered
 from fgan.scalars import check_count, check_flag
 from fgan.scores import describe
 from fgan.shares import Share, part_of
@@ -213,13 +213,13 @@ def batches(
     elif not isinstance(data, DataSet):
         data = adapted(data, keys)
     if isinstance(data, DataSet):
-        data = _placed(data, target)
+        data = placed(data, target)
     preview = data if isinstance(data, DataSet) else data.preview
     size = _batch_size(data, batch_size)
     part = part_of(share, "batch_size", size)
     _check_use(preview, conditional, flip)
     check_size(preview.name, preview.sample_shape, (updates(start), size))
-    source: Source
+    source: RoundSource
     if isinstance(data, Batches):
         data.resume(before, position)
         source = Grouped(data, target)
@@ -261,7 +261,7 @@ def _check_use(data: DataSet, conditional: bool | None, flip: bool) -> None:
         )
 
 
-def _placed(data: DataSet, device: torch.device | None) -> DataSet:
+def placed(data: DataSet, device: torch.device | None) -> DataSet:
     """The data set as a whole on `device`, if it is not mapped from a file; its content checked."""
     check_content(data)
     labels = data.labels

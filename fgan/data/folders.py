@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from fgan.data.mapped import Place
+from fgan.data.mapped import MappedFile
 from fgan.data.memory import machine_memory
 from fgan.data.picture_files import NoPictureError, read_picture
 from fgan.data.real import DataError, default_root
@@ -80,7 +80,7 @@ class _Notes:
         if self.skip_broken or not self.faults:
             return
         broken = any(not fault.startswith("the class ") for fault in self.faults)
-        advice = "; skip_broken=True (--skip-broken) leaves such files out" if broken else ""
+        advice = "; skip_broken=True in fgan.data.load leaves such files out" if broken else ""
         if len(self.faults) == 1:
             raise DataError(self.faults[0] + advice)
         more = len(self.faults) - LISTED
@@ -132,7 +132,7 @@ def folder(
 def _mapped(reader: "_Reader", root: Path) -> tuple[Tensor, list[int], str]:
     """Samples in a file below `root`, their labels, and what was left out."""
     settings = (reader.classes, reader.image_size, reader.notes.skip_broken)
-    place = Place(root, [file for file, _ in reader.files], settings)
+    place = MappedFile(root, [file for file, _ in reader.files], settings)
     known = place.read()
     if known is None:
         known = place.write(reader.images(), reader.labels)

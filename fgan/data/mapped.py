@@ -32,7 +32,7 @@ class Known(NamedTuple):
     left_out: str
 
 
-class Place:
+class MappedFile:
     """Where the bytes of a folder's pictures are kept, and what is known of them."""
 
     def __init__(self, root: Path, files: Sequence[str], settings: Iterable[object]) -> None:

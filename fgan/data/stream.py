@@ -20,7 +20,7 @@ Size = tuple[int, int]
 """(critic updates, samples in each) of a round."""
 
 
-class Source(Protocol):
+class RoundSource(Protocol):
     """Where the samples of rounds come from."""
 
     @property
@@ -42,7 +42,7 @@ class Rounds(Iterator[Batch]):
 
     def __init__(
         self,
-        source: Source,
+        source: RoundSource,
         sizes: Iterable[tuple[int, Size]],
         seed: int,
         conditional: bool,
@@ -71,7 +71,7 @@ class Rounds(Iterator[Batch]):
         real = normalise(samples) if samples.dtype == torch.uint8 else samples.float()
         given = condition_of(labels) if self._conditional and labels is not None else None
         if self._flip:
-            mask = self._flips(index, size).to(real.device)
+            mask, _ = moved((self._flips(index, size), None), real.device)
             real = _mirrored(real, mask)
             given = _mirrored(given, mask) if given is not None and given.ndim > 4 else given
         return Batch(real, given)

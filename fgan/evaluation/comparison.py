@@ -13,11 +13,12 @@ from fgan.evaluation.distances import (
     sliced_wasserstein,
 )
 from fgan.evaluation.features import Features, extract, standardised
-from fgan.evaluation.inputs import check_finite
+from fgan.evaluation.inputs import check_finite, generator
 from fgan.evaluation.neighbours import neighbourhoods
 from fgan.evaluation.points import Mixture, modes, wasserstein_distance
 from fgan.evaluation.resampling import Interval, bootstrap, normal_interval
 
+_ASSIGNING = 0xE8  # keeps this random stream apart from the others
 ASSIGNED = 1000
 """Points of the exact W1: the optimal assignment takes a time of N³."""
 REPLICATES = 100
@@ -219,10 +220,17 @@ def _of_points(both: _Compared, mixture: Mixture | None) -> tuple[Figures, list[
         )
     count = min(ASSIGNED, len(both.real), len(both.fake))
     try:
-        figures["w1"] = bare(wasserstein_distance(both.real[:count], both.fake[:count]))
+        some = (_chosen(samples, count, both.seed) for samples in (both.real, both.fake))
+        figures["w1"] = bare(wasserstein_distance(*some))
     except ImportError as error:
         notes.append(f"w1 is left out: {error}")
     return figures, notes
+
+
+def _chosen(samples: Tensor, count: int, seed: int) -> Tensor:
+    """`count` of the samples, drawn without replacement: the samples may be in order of classes."""
+    order = torch.randperm(len(samples), generator=generator(seed, _ASSIGNING))[:count]
+    return samples[order.to(samples.device)]
 
 
 def _mean(values: Tensor) -> Interval:

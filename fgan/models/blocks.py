@@ -201,8 +201,9 @@ class SelfAttention(nn.Module):
     """x + γ · attention(x) over positions (SAGAN, Zhang et al. 2019, arXiv 1805.08318, eq. 1 to 3).
 
     `[B, C, ...]` -> the same, for any number of axes: position j takes the values of all positions
-    i, weighted by softmax over i of f(x_i)·g(x_j). f and g have C/8 channels and the values C/2, by
-    1x1 convolutions. The gain γ, one number, starts at 0, so at first the layer is the identity.
+    i, weighted by softmax over i of f(x_i)·g(x_j). f and g have C/8 channels, as in the paper, and
+    the values C/2; all three are 1x1 convolutions. The gain γ, one number, starts at 0, so at first
+    the layer is the identity.
 
     It is written as two matmuls and a softmax: torch's fused attention has no second derivative,
     which a penalty needs. Memory grows with the square of the number of positions.

@@ -25,9 +25,7 @@ class Attributes:
         self._layers: list[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = []
         for layer in own:
             values = {key: value for key, value in vars(layer).items() if key not in _INTERNAL}
-            containers = {
-                k: copy.copy(v) for k, v in values.items() if type(v) in (list, dict, set)
-            }
+            containers = {k: copy.copy(v) for k, v in values.items() if type(v) in _CONTAINERS}
             self._layers.append((vars(layer), values, containers))
 
     def restore(self) -> None:
@@ -38,9 +36,8 @@ class Attributes:
             for key, value in values.items():
                 if present.get(key) is not value:
                     present[key] = value
-            for key, content in containers.items():
-                if present[key] != content:
-                    _refill(present[key], content)
+            for key, content in containers.items():  # not compared: tensors have no one truth value
+                _refill(present[key], content)
 
 
 def _refill(container: Any, content: Any) -> None:

@@ -91,8 +91,7 @@ def make_functional(module: nn.Module, autocast: torch.dtype | None = None) -> N
         expected.check(params, buffers)
         for i, x in enumerate(inputs):
             check_tensor(f"input {i} of {name}.forward", x, floating=False)
-        if training is not True and training is not False:
-            check_flag("training", training)
+        check_flag("training", training)
         # Layers such as BatchNorm write into their buffers in place; pass clones.
         tensors = params | {key: buffer.clone() for key, buffer in buffers.items()}
         # A first layer such as ReLU(inplace=True) writes into its input; pass a clone.

@@ -136,8 +136,8 @@ def _version_of(tensor: Tensor) -> int:
 
 def _check_differentiable(role: str, module: nn.Module, network: Network, inputs: Any) -> None:
     """Raise ValueError where the output does not depend on the parameters, as autograd sees it."""
-    params = {name: value.clone().requires_grad_() for name, value in network.params.items()}
-    with torch.enable_grad():
+    with torch.inference_mode(False), torch.enable_grad():
+        params = {name: value.clone().requires_grad_() for name, value in network.params.items()}
         output, _ = network.apply(params, network.buffers, *inputs)
     tensors = [leaf for leaf in tree.leaves(output) if isinstance(leaf, Tensor)]
     if isinstance(output, Tensor) and not output.is_floating_point():

@@ -86,7 +86,7 @@ def check_kinds(module: nn.Module) -> None:
 
 def _place_of(frames: list[Any], module: nn.Module) -> str:
     """The innermost line of the user's own that the error came through, and its layer."""
-    own = [i for i, (frame, _) in enumerate(frames) if _is_own(frame.f_code.co_filename)]
+    own = [i for i, (frame, _) in enumerate(frames) if is_users_file(frame.f_code.co_filename)]
     if own:
         frames = frames[: own[-1] + 1]
     names = {id(layer): name for name, layer in module.named_modules() if name}
@@ -101,7 +101,8 @@ def _place_of(frames: list[Any], module: nn.Module) -> str:
     return f"{place.rstrip(',')}, in line {line} of {path}, `{code}`,"
 
 
-def _is_own(path: str) -> bool:
+def is_users_file(path: str) -> bool:
+    """Whether a file is neither torch's nor fgan's nor made at run time."""
     return "/torch/" not in path and "/fgan/" not in path and not path.startswith("<")
 
 

@@ -26,6 +26,16 @@ _COPIES = 3  # of a parameter in training, at least: itself, its gradient, an op
 Players = tuple[nn.Module, nn.Module]
 
 
+def model_of_0_1(shape: tuple[int, ...]) -> str:
+    """What "auto" stood for in version 0.1, in whose configurations it stands unresolved."""
+    if len(shape) == 3 and shape[1] == shape[2]:
+        if shape[1] in (28, 32, 64):
+            return "conv"
+        if shape[1] > 64 and shape[1] & (shape[1] - 1) == 0:
+            return "resnet"
+    return "mlp"
+
+
 def model_of(config: Config, shape: tuple[int, ...]) -> str:
     """The networks' kind: as it was set, or the smallest that suits samples of this shape."""
     if config.model != "auto":

@@ -92,14 +92,25 @@ def fitted(path: Path, found: Mapping[str, Tensor], like: State) -> State:
     return loaded
 
 
-def not_finite(state: object) -> list[str]:
+def not_finite(values: object, since: object = None) -> list[str]:
     """The names of the leaves of a tree that hold a NaN or an infinity, in order.
+
+    since: an earlier tree of the same structure. Its leaves that are not finite do not count, such
+        as a buffer with -inf for an attention mask.
 
     The host waits for the device, once.
     """
-    named = tree.named_leaves(state)
+    named = {n: x for n, x in tree.named_leaves(values).items() if _has_floats(x)}
+    if not named:
+        return []
     finite = torch.stack([leaf.isfinite().all() for leaf in named.values()]).tolist()
-    return [name for name, good in zip(named, finite, strict=True) if not good]
+    bad = [name for name, good in zip(named, finite, strict=True) if not good]
+    excused = set() if since is None else set(not_finite(since))
+    return [name for name in bad if name not in excused]
+
+
+def _has_floats(leaf: object) -> bool:
+    return isinstance(leaf, Tensor) and (leaf.is_floating_point() or leaf.is_complex())
 
 
 def _content(path: Path) -> Any:

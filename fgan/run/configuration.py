@@ -1,6 +1,5 @@
 """What a run from the command line is made of, and how it is written down and read."""
 
-import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,9 +8,8 @@ import torch
 from torch import nn
 
 from fgan.data import Fingerprint
-from fgan.data.files import replacing
 from fgan.run import build, same_data
-from fgan.run.json_files import read_object
+from fgan.run.json_files import read_object, write_object
 from fgan.run.settings import MODELS, Config, as_values, check_types
 from fgan.types import Algorithm
 
@@ -36,8 +34,7 @@ class Run:
             if self.data is None
             else same_data.as_json(self.data)
         )
-        with replacing(path) as temporary:
-            temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        write_object(path, content)
 
     @staticmethod
     def load(path: Path) -> "Run":
@@ -57,6 +54,8 @@ class Run:
                 "can build them again"
             )
         check_types(content, path)
+        if content.get("model", "auto") == "auto":  # by version 0.1, whose networks had fewer sizes
+            content["model"] = build.model_of_0_1(data.sample_shape)
         try:
             return Run(Config(**as_values(content)), data.sample_shape, data.class_names, data)
         except ValueError as error:

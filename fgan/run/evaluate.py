@@ -1,6 +1,5 @@
 """`fgan evaluate`: the run in a folder beside its data, as a table and as a file."""
 
-import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +9,6 @@ import torch
 from rich.table import Table
 from torch import Tensor
 
-from fgan.data.files import replacing
 from fgan.evaluation.classifier import WIDTH
 from fgan.evaluation.comparison import (
     Evaluation,
@@ -27,6 +25,7 @@ from fgan.evaluation.trained import FEWEST, evaluate_state
 from fgan.run.configuration import Run
 from fgan.run.features import cached_classifier, inception
 from fgan.run.history import load_latest
+from fgan.run.json_files import write_object
 from fgan.run.loop import CONFIG
 from fgan.scalars import check_count
 from fgan.types import GANState
@@ -112,8 +111,7 @@ def evaluate_run(
     like = next(iter(state.generator.params.values()))
     real = _of_real(parts, network, found, seed, conditional, like)
     report = Report(found, real, _content(run, state, parts, found, real, seed))
-    with replacing(folder / EVALUATION) as temporary:
-        temporary.write_text(json.dumps(report.content, indent=2) + "\n")
+    write_object(folder / EVALUATION, report.content)
     return report
 
 

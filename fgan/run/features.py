@@ -1,6 +1,7 @@
 """Feature networks that are kept on disk: the classifier of a data set, and Inception."""
 
 import hashlib
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -54,9 +55,11 @@ def cached_classifier(
     found = train_classifier(training, test, updates=updates)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        weights = {name: tensor.cpu() for name, tensor in found.module.state_dict().items()}
+        content = io.BytesIO()  # torch.save turns a full disk into errors of its own
+        torch.save({"weights": weights, "accuracy": found.accuracy}, content)
         with replacing(path) as temporary:
-            weights = {name: tensor.cpu() for name, tensor in found.module.state_dict().items()}
-            torch.save({"weights": weights, "accuracy": found.accuracy}, temporary)
+            temporary.write_bytes(content.getbuffer())
     except OSError as error:
         say(f"classifier is not kept: {error}")
     return found

@@ -2,8 +2,17 @@
 
 import json
 import reprlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from fgan.data.files import replacing
+
+
+def write_object(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON object to a file that is whole or not there."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def read_object(path: Path) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from fgan.data import DataSet, Fingerprint, Rounds, batches
+from fgan.data import DataSet, Fingerprint, Rounds, batches, placed
 from fgan.data.files import make_folder, remove_temporary
 from fgan.data.iterables import Iterables, Keys
 from fgan.run import positions, same_data
@@ -107,6 +107,8 @@ def train(
     first = initial if state is None else started(state, initial)
     source, size = source_of(data, batch_size, initial.round.device, keys)
     preview, identity = known_of(source)
+    if isinstance(source, DataSet):
+        source = placed(source, initial.round.device)
     wanted = takes_conditions(algorithm, first, preview, conditional)
     plan = _Plan(rounds, size, seed, wanted, flip)
     fixed = fixed_samples(algorithm, preview, seed, wanted, first)
@@ -147,12 +149,19 @@ def train(
             if stopped:
                 break
         else:
-            _ended_early(records, preview.name, done, rounds, info, state)
+            _ended_early(records, preview.name, done, rounds, log_every, every, info, state)
     return state
 
 
 def _ended_early(
-    records: Records, name: str, done: int, rounds: int, info: GANInfo | None, state: GANState
+    records: Records,
+    name: str,
+    done: int,
+    rounds: int,
+    log_every: int,
+    every: int,
+    info: GANInfo | None,
+    state: GANState,
 ) -> None:
     """Save the last round of a run whose iterator had no more batches."""
     if done == rounds:
@@ -162,8 +171,9 @@ def _ended_early(
         "iterator, in its place, is called anew for each epoch",
         stacklevel=3,
     )
-    if info is not None:
+    if info is not None and done % log_every:
         records.log(done, info)
+    if info is not None and done % every:
         records.save(done, info, state)
 
 

@@ -127,7 +127,7 @@ class Records:
             logger.on_samples(done, samples.detach(), labels, picture)
 
     def _figures(self, done: int, info: GANInfo) -> dict[str, float]:
-        """The round's figures as numbers: the one place where the host waits for the device."""
+        """The round's figures as numbers; the host waits for the device."""
         named = {name: value for name, value in info._asdict().items() if name != "terms"}
         named |= info.terms
         # In their own dtype, which holds them exactly: not every device has float64.

@@ -18,6 +18,7 @@ from fgan.algorithm import of_parts
 from fgan.data import DataSet, batches, fingerprint, load
 from fgan.data.iterables import Iterables, Keys
 from fgan.run import checkpoints, positions, same_data
+from fgan.run.checkpoints import not_finite
 from fgan.run.configuration import Run
 from fgan.run.loop import CONFIG
 from fgan.run.origin import Origin, Watch, forward_line
@@ -153,7 +154,7 @@ def replay(
         algorithm.n_critic,
         round - start,
         seed,
-        None if isinstance(source, DataSet) else state.round.device,
+        state.round.device,
         conditional,
         start=start,
         flip=flip,
@@ -203,22 +204,6 @@ def _state_before(folder: Path, initial: GANState, round: int, say: Say) -> GANS
         return state
     say("from the initial state")
     return initial
-
-
-def not_finite(values: Any, since: Any = None) -> list[str]:
-    """The names of the leaves with a number that is not finite.
-
-    since: an earlier tree of the same structure. Its leaves that are not finite do not count, such
-        as a buffer with -inf for an attention mask.
-    """
-    named = {n: x for n, x in tree.named_leaves(values).items() if _has_floats(x)}
-    if not named:
-        return []
-    flags = torch.stack([torch.isfinite(x).all() for x in named.values()]).tolist()
-    bad = [name for name, finite in zip(named, flags, strict=True) if not finite]
-    if bad and since is not None:
-        bad = [name for name in bad if name not in set(not_finite(since))]
-    return bad
 
 
 def find(parts: Parts, state: GANState, batch: Batch, noise: Noise, info: GANInfo) -> Place:
@@ -322,7 +307,3 @@ def _watched(parts: Parts, watch: Watch, start: GANState, done: int) -> Parts:
         apply_critic=lambda *x: applied(f"critic update {updates}", parts.apply_critic, *x),
         apply_generator=lambda *x: applied("generator update", parts.apply_generator, *x),
     )
-
-
-def _has_floats(leaf: Any) -> bool:
-    return isinstance(leaf, Tensor) and leaf.is_floating_point() and leaf.numel() > 0

@@ -1,14 +1,12 @@
 """The data of a run: noted in its configuration, and compared when the run is resumed."""
 
-import json
 import os
 import warnings
 from pathlib import Path
 from typing import Any
 
 from fgan.data import GENERATED, Fingerprint
-from fgan.data.files import replacing
-from fgan.run.json_files import read_object, shown
+from fgan.run.json_files import read_object, shown, write_object
 
 KEY = "data_fingerprint"
 """Where the configuration has the counts and hashes; the form of the data stands beside it."""
@@ -35,9 +33,7 @@ def save(path: Path, data: Fingerprint, keep: bool) -> None:
     """
     if keep and os.path.lexists(path):
         return
-    with replacing(path) as temporary:
-        content = {"data": data.name} | as_json(data)
-        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_object(path, {"data": data.name} | as_json(data))
 
 
 def of_json(content: dict[str, Any], path: Path) -> Fingerprint:
@@ -99,7 +95,7 @@ def check(path: Path, data: Fingerprint) -> None:
     if not known.contents or not data.contents or known.contents == data.contents:
         return
     start = f"the run in {path.parent} has other data: "
-    keep = f"to go on with the data at hand, delete {KEY} from {path}"
+    keep = f'to go on with the data at hand, set "contents" of {KEY} to "" in {path}'
     for name, before, now in zip(
         data.class_names, known.class_counts, data.class_counts, strict=True
     ):

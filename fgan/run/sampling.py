@@ -76,7 +76,10 @@ def sample_run(
     if out is not None or files is not None:
         found = drawn(condition)
         if out is not None:
-            (save_arrays if out.suffix == ".npz" else save_picture)(out, found, trained)
+            if out.suffix == ".npz":
+                save_arrays(out, found, trained)
+            else:
+                save_picture(out, found)
             say(f"{len(found.samples)} samples in {out}")
         if files is not None:
             save_files(files, found, trained)
@@ -114,7 +117,7 @@ def draw(
     return Drawn(samples, labels, min(num, _COLUMNS), ())
 
 
-def save_picture(path: Path, drawn: Drawn, trained: Trained) -> None:
+def save_picture(path: Path, drawn: Drawn) -> None:
     """Write a grid of images, or a scatter plot of points in the plane, as PNG.
 
     Raises ValueError for samples of any other shape.
@@ -184,7 +187,7 @@ def save_sheets(
     labels = range(len(names)) if condition is None else [label_of(condition, trained.class_names)]
     make_folder(folder)
     for label in labels:
-        save_picture(folder / f"{names[label]}.png", drawn(label), trained)
+        save_picture(folder / f"{names[label]}.png", drawn(label))
     return [f"{names[label]}.png" for label in labels]
 
 

@@ -36,9 +36,7 @@ def started(state: object, like: GANState) -> GANState:
                 f"state is of another algorithm: {name} is {describe(have)}, and the algorithm has "
                 f"{describe(tensor)}"
             )
-    excused = set(not_finite(like))
-    flawed = [name for name in not_finite(state) if name not in excused]
-    if flawed:
+    if flawed := not_finite(state, since=like):
         raise ValueError(f"state holds NaN or infinite values, the first in {flawed[0]}")
     copy = tree.map(lambda a, b: a.detach().clone().to(b.device), state, like)
     return GANState(*copy)._replace(round=tree.clone(like.round))

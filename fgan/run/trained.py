@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from fgan.data.devices import as_device
 from fgan.networks.functional import arity, copied, make_functional
 from fgan.recipes import gan
 from fgan.run import checkpoints, same_data
@@ -167,7 +168,9 @@ def load(
             state = _from_weights(folder, algorithm, players)
         else:
             state, _ = load_latest(folder, like=algorithm.init())
-        return _trained(algorithm, state, run.config, run.class_names, players)
+        conditional = run.config.conditional and bool(run.class_names)  # not without classes
+        config = replace(run.config, conditional=conditional)
+        return _trained(algorithm, state, config, run.class_names, players)
     if players is None:
         raise ValueError(
             f"{folder / CONFIG} has no recipe: a script made the networks of this run, and hands "
@@ -180,8 +183,8 @@ def load(
     else:
         (algorithm, state), _ = read_latest(folder, partial(_of_script, players))
     trained = _trained(algorithm, state, ScriptConfig(data.name, False), data.class_names, players)
-    config = ScriptConfig(data.name, _needs_condition(trained))
-    return _trained(algorithm, state, config, data.class_names, players)
+    of_script = ScriptConfig(data.name, _needs_condition(trained))
+    return _trained(algorithm, state, of_script, data.class_names, players)
 
 
 def label_of(condition: str | int | Tensor, names: Sequence[str]) -> int:
@@ -211,10 +214,7 @@ class _Players(NamedTuple):
 
 def _target(device: torch.device | str | None, players: _Players | None) -> torch.device:
     if device is not None:
-        try:
-            return torch.empty(0, device=device).device
-        except Exception as error:  # each backend raises its own kind
-            raise ValueError(f"device {device!r} cannot be used: {error}") from error
+        return as_device(device)
     if players is not None:
         parameter = next(players.generator.parameters(), None)
         return torch.device("cpu") if parameter is None else parameter.device

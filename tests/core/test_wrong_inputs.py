@@ -462,6 +462,7 @@ class Caching(nn.Module):
         super().__init__()
         self.linear = nn.Linear(2, 1, dtype=torch.float64)
         self.table, self.constant, self.features = {}, None, None
+        self.last, self.all = {}, []
 
     def forward(self, x):
         if self.constant is None:
@@ -469,6 +470,9 @@ class Caching(nn.Module):
         if len(x) not in self.table:
             self.table[len(x)] = torch.full_like(x, 0.5)
         self.features = x * self.table[len(x)] + self.constant
+        self.last["features"] = self.features
+        self.all.clear()
+        self.all.append(self.features)
         return self.linear(self.features)
 
 
@@ -592,6 +596,9 @@ def test_wide_conditions_are_compared_in_memory_of_their_own_size():
             images[::2, 0, 0] = images[::2, 0, 0] * 1.0 + 0.0  # one zero of two signs
         expected = partners((choice,), 24, images.device)
         assert torch.equal(partners((images,), 24, images.device), expected)
+    for dtype in (torch.float32, torch.float64, torch.bfloat16):  # such as masks
+        binary = torch.randint(0, 2, (20_000, 256), generator=generator).to(dtype)
+        assert len(fingerprints(binary).unique(dim=0)) == len(binary.unique(dim=0))
     rows = torch.zeros(2, 100, dtype=torch.float64)
     rows[1, 7] = 1e-300
     assert not torch.equal(*fingerprints(rows))
@@ -649,3 +656,18 @@ def test_objectives_are_made_of_functions():
         adversarial_generator("hinge")
     with pytest.raises(ValueError, match="a penalty's function"):
         adversarial(losses.hinge_critic_loss, Penalty(10.0))
+
+
+class Scaled(nn.Linear):
+    """A layer of one's own, so that it is tried when the algorithm is made."""
+
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+def test_networks_of_ones_own_are_made_in_inference_mode():
+    """Autograd is off there, and `torch.func` is not."""
+    with torch.inference_mode():
+        players = Scaled(LATENT, 2).double(), Scaled(2, 1).double()
+        algorithm = fgan.gan(*players, latent_dim=LATENT)
+        assert algorithm.latent_dim == LATENT

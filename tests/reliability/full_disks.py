@@ -11,7 +11,7 @@ NAME, COUNT = "full disks", 30
 
 
 def _fill(kilobytes: int, expected) -> str | None:
-    """What goes wrong with a run on a disk of this size, which then grows; None if it is not full."""
+    """What goes wrong with a run on a disk of this size, which then grows; None if not full."""
     with mounted("-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs") as place:
         out = place / "run"
         ended = Fork(lambda: begin(out)).wait()

@@ -188,12 +188,30 @@ _SIGNATURE = re.compile(
 
 
 def _of_signature(error: Exception, target: Target) -> bool:
-    """Whether Python raised it since the call does not fit the function's own signature."""
+    """Whether Python raised it since the call does not fit the function's own signature.
+
+    Python raises it where the call stands: in the harness, or in a function of fgan that only
+    passes its arguments on.
+    """
     match = _SIGNATURE.match(str(error)) if isinstance(error, TypeError) else None
     called = match and match[1] and match[1].rpartition(".")[2]
     own = target.name.split()[0].rpartition(".")[2]
     named = getattr(target.function, "__name__", "__call__")
-    return bool(match) and called in (None, "", named, own, "__new__", "__init__", "__call__")
+    step = error.__traceback__
+    while step is not None and step.tb_next is not None:
+        step = step.tb_next
+    code = None if step is None else step.tb_frame.f_code
+    of_harness = code is not None and Path(code.co_filename).parent == Path(__file__).parent
+    is_direct = (
+        code is None or code.co_name in _PASSING_ON or (of_harness and code.co_name != named)
+    )
+    known = (None, "", named, own, "__new__", "__init__", "__call__")
+    return bool(match) and is_direct and called in known
+
+
+_PASSING_ON = ("bound", "checked", "call")
+"""Functions of fgan that pass arguments on: `bound` of fgan.algorithm.bind, `checked` of losses and
+places, `call` of populations."""
 
 
 def _names(arguments: Mapping[str, Argument], mutation: Mutation) -> tuple[str, ...]:

@@ -53,6 +53,8 @@ def double(x, scale=2.0):
         x.add_(1)
     if scale == 4:
         return x * torch.rand(())
+    if scale == 6:
+        return fgan.Batch(1, 2, 3)  # Batch.__new__() takes fewer arguments
     return x * scale
 
 
@@ -65,6 +67,7 @@ def double(x, scale=2.0):
         (torch.tensor(2.0), 2.0, RIGHT),
         (torch.tensor(2.5), 2.0, SILENT),
         ("2", fuzz_all.REFUSED, OBSCURE),
+        (6, fuzz_all.REFUSED, OBSCURE),  # a wrong call inside of the function
     ],
 )
 def test_the_judge(scale, meaning, kind):
