@@ -54,18 +54,18 @@ OF_VERSION_0_1 = {
 """The settings of a run of version 0.1, as they stand in its config.json."""
 
 
-def inputs(n_critic=1, rounds=3, latent_dim=5):
+def inputs(n_critic=1, rounds=3, shape=SHAPE):
     """A batch of small images and labels for each round."""
     source = torch.Generator().manual_seed(0)
     for _ in range(rounds):
-        real = torch.rand(n_critic, SIZE, *SHAPE, generator=source) * 2 - 1
+        real = torch.rand(n_critic, SIZE, *shape, generator=source) * 2 - 1
         yield Batch(real, torch.randint(3, (n_critic, SIZE), generator=source))
 
 
-def played(algorithm, n_critic=1, rounds=3):
+def played(algorithm, n_critic=1, rounds=3, shape=SHAPE):
     """The state after some rounds."""
     state = algorithm.init(0)
-    for index, batch in enumerate(inputs(n_critic, rounds)):
+    for index, batch in enumerate(inputs(n_critic, rounds, shape)):
         state, _ = algorithm.step(state, batch, algorithm.noise(0, index, SIZE))
     return state
 
@@ -136,23 +136,35 @@ def test_what_is_saved_is_read(tmp_path):
 # --- earlier versions ----------------------------------------------------------------------------
 
 
+def networks_of_0_1(shape):
+    """What version 0.1 made of "auto", width 4: convolutions for 28x28, a perceptron for 8x8."""
+    if shape == (1, 28, 28):
+        return models.conv_generator(shape, 5, 3, 4), models.conv_critic(shape, 3, 4)
+    hidden = (4, 4, 4)
+    return (
+        models.mlp_generator(shape, 5, 3, hidden),
+        models.mlp_critic(shape, 3, hidden, norm="none"),
+    )
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (1, 8, 8)], ids=["conv", "mlp"])
 @pytest.mark.parametrize(("recipe", "rule"), [("wgan-gp", (0.0, 0.9)), ("wgan-div", (0.5, 0.999))])
-def test_an_earlier_configuration_means_what_it_meant(recipe, rule, tmp_path):
+def test_an_earlier_configuration_means_what_it_meant(recipe, rule, shape, tmp_path):
     """Five critic updates, the paper's penalty, Adam at 1e-3 without decay, one-hot labels."""
     path = tmp_path / "config.json"
-    content = OF_VERSION_0_1 | {"recipe": recipe, "sample_shape": SHAPE, "class_names": NAMES}
+    content = OF_VERSION_0_1 | {"recipe": recipe, "sample_shape": shape, "class_names": NAMES}
     path.write_text(json.dumps(content))
     run = Run.load(path)
     adam = fgan.adam(1e-3, betas=rule)
     by_hand = RECIPES[recipe].function(
-        *networks(),
+        *networks_of_0_1(shape),
         n_critic=5,
         generator_optimizer=adam,
         critic_optimizer=adam,
         ema_decay=0.99,
     )
     assert run.build().n_critic == 5
-    assert same(played(run.build(), 5), played(by_hand, 5))
+    assert same(played(run.build(), 5, shape=shape), played(by_hand, 5, shape=shape))
 
 
 def test_an_earlier_run_goes_on(tmp_path, capsys):
