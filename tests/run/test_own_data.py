@@ -211,13 +211,18 @@ def test_a_loader_that_says_its_position_is_resumed_there(tmp_path):
         fgan.train(game(), Stateful(samples), rounds=5, resume=True, **settings)
 
 
-def test_a_run_ends_with_its_iterator(tmp_path):
-    """Everything is saved, and the warning says what to do."""
+@pytest.mark.parametrize(
+    ("log_every", "sample_every", "logged"),
+    [(10, 4, [2]), (2, 4, [2]), (1, 4, [1, 2]), (1, 2, [1, 2]), (1, 1, [1, 2]), (10, 1, [2])],
+)
+def test_a_run_ends_with_its_iterator(log_every, sample_every, logged, tmp_path):
+    """The last round is saved and logged once, and the warning says what to do."""
     parts = iter(torch.randn(20, 2).split(4))
+    every = {"log_every": log_every, "sample_every": sample_every}
     with pytest.warns(UserWarning, match="no more batches after round 2 of 4"):
-        state = fgan.train(game(), parts, out=tmp_path, rounds=4, sample_every=4)
+        state = fgan.train(game(), parts, out=tmp_path, rounds=4, **every)
     assert int(state.round) == 2
-    assert [line["round"] for line in losses(tmp_path)] == [2]
+    assert [line["round"] for line in losses(tmp_path)] == logged
     kept = fgan.run.checkpoints.load(tmp_path / "checkpoint.pt", like=state)
     assert_identical(kept, state)
 
