@@ -268,7 +268,7 @@ def placed(data: DataSet, device: torch.device | None) -> DataSet:
     if device is not None and not data.mapped:
         labels = None if labels is None else labels.to(device)
         return replace(data, samples=data.samples.to(device), labels=labels)
-    if labels is not None and data.samples.device != labels.device:
+    if labels is not None and data.samples.device != labels.device:  # pragma: no cover (a GPU)
         raise ValueError(
             f"{data.name}: the samples are on {data.samples.device} and the labels on "
             f"{labels.device}: device= puts both on one"

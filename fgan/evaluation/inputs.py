@@ -48,7 +48,7 @@ def check_pair(first: tuple[str, Tensor], second: tuple[str, Tensor]) -> tuple[T
             f"{first[0]} have {a.shape[1]} features and {second[0]} {b.shape[1]}: both have to "
             "come from the same feature network"
         )
-    if a.device != b.device:
+    if a.device != b.device:  # pragma: no cover (needs a GPU)
         raise ValueError(f"{first[0]} are on {a.device} and {second[0]} on {b.device}")
     return a, b
 

@@ -514,6 +514,24 @@ def test_one_hot_compiles(backend):
     assert_close(compiled.step(state, *inputs), algorithm.step(state, *inputs), 1e-9)
 
 
+class OneHotOfAll(OneHot):
+    """The number of classes is the largest label's."""
+
+    def forward(self, x, label):
+        code = nn.functional.one_hot(label).to(x.dtype)
+        return self.inner(torch.cat([x, code], dim=1))
+
+
+def test_one_hot_without_a_number_of_classes_does_not_compile():
+    """The shape would follow from the labels' values; the error names the line."""
+    critic = OneHotOfAll(nn.Sequential(nn.Linear(5, 1)), 2).double()
+    algorithm = fgan.gan(make(Generator, conditional=True), critic)
+    inputs = make_round(algorithm, conditional=True)
+    compiled = fgan.compile(algorithm, backend="interpreter")
+    with pytest.raises(ValueError, match=r"cannot read the value.*test_wrong_inputs.py.*one_hot"):
+        compiled.step(algorithm.init(0), *inputs)
+
+
 class Branching(nn.Module):
     """Reads a value, so it is no straight line of operations."""
 

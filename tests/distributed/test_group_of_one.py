@@ -10,7 +10,7 @@ from torch import nn
 
 import fgan
 from fgan import tree
-from fgan.collectives import group_of
+from fgan.collectives import group_of, total
 from fgan.networks import mixing_layers, synchronized
 
 
@@ -101,6 +101,23 @@ def test_only_the_noise_and_the_gradients_are_others(group):
     _, info = algorithm.step(algorithm.init(0), *make_round(algorithm))
     for name, leaf in tree.named_leaves(info).items():
         assert leaf.untyped_storage().nbytes() <= 8, name
+
+
+def of_torch(x, group):
+    """The operations of torch themselves, which Dynamo leaves in a program."""
+    operations = torch.ops._c10d_functional
+    return operations.wait_tensor(operations.all_reduce(x, "sum", group.name))
+
+
+@pytest.mark.parametrize("sum_of", [total, of_torch])
+def test_the_sum_is_taken_for_all_members_at_once(group, sum_of):
+    """Of one process it is the identity, with the gradient 1 for each member."""
+    x = torch.randn(3, 2, dtype=torch.float64)
+    known = group_of()
+    assert torch.equal(torch.vmap(lambda x: sum_of(x, known), in_dims=1, out_dims=1)(x), x)
+    if sum_of is total:
+        gradient = torch.func.grad(lambda x: total(x, known).square().sum())
+        assert_close(torch.vmap(gradient)(x), 2 * x, atol=1e-15)
 
 
 class TwoPrecisions(nn.Module):

@@ -162,3 +162,13 @@ def test_the_test_split_where_there_is_one(monkeypatch):
     halves = load_parts("mnist", "halved")
     assert (len(halves.training), len(halves.reference)) == (50, 50)
     assert len(load_parts("glyphs").reference) == 50
+
+
+def test_too_little_memory_is_no_fault_of_the_network():
+    """torch's own error goes through, where others about shapes are said anew."""
+
+    def exhausted(batch):
+        raise torch.OutOfMemoryError("no more memory")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        extract(exhausted, torch.zeros(4, 1, 8, 8))
