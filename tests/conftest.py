@@ -4,6 +4,9 @@ import logging
 import os
 import sys
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # before torch: processes side by side, a thread each
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 import torch
 from helpers import RECIPES, pair

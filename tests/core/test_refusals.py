@@ -154,7 +154,7 @@ def on_meta(module):
         (lambda: moved(fgan.adam(0.1), mean=[torch.ones(2)]), "state's mean"),
         (lambda: moved(fgan.adam(0.1), square=[torch.ones(2)]), "state's square"),
         (without_mix, "needs mix [B], and None"),
-        (lambda: fgan.models.one_hot(torch.zeros(2, dtype=torch.int64), 3, "float"), "dtype is one"),
+        (lambda: fgan.models.one_hot(torch.arange(2), 3, "float"), "dtype is one"),
         (lambda: fgan.models.one_hot([0, 1], 3, torch.float32), "labels are a tensor of integers"),
         (lambda: fgan.models.mlp_critic((2,))([[0.0, 1.0]]), "samples is a tensor"),
         (lambda: RECIPES["gan"](*map(on_meta, pair())), "on the device meta"),

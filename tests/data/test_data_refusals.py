@@ -70,7 +70,8 @@ def test_memory_is_without_bound_where_the_system_does_not_say(monkeypatch):
 def test_a_batch_is_moved_to_another_device():
     """Labels too, where there are any."""
     samples, labels = moved((torch.ones(2, 3), torch.ones(2)), torch.device("meta"))
-    assert samples.is_meta and labels.is_meta
+    assert samples.is_meta
+    assert labels.is_meta
     assert moved((torch.ones(2, 3), None), torch.device("meta"))[1] is None
 
 
