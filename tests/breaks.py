@@ -212,6 +212,13 @@ BREAKS = {
         "algorithm.generate", "kept = state.ema if isinstance(state.ema, EMA) else state.generator",
         "kept = state.generator", ROUND,
     ),
+    "latest running statistics beside the averaged weights": Break(
+        "game.apply_generator", "if name in game.averaged", "if False", "average",
+    ),
+    "every buffer averaged": Break(
+        "game.apply_generator", "if name in game.averaged", "if buffer.is_floating_point()",
+        "average",
+    ),
     "rounds not counted": Break(
         "game.apply_generator", "state.round + 1", "state.round", ROUND,
     ),
