@@ -309,6 +309,9 @@ BREAKS = {
         "penalties.perturb", "real.std(correction=0)",
         "real.std(dim=[*range(1, real.ndim)], keepdim=True, correction=0)", "twins",
     ),
+    "R1 of the GAN with its full weight": Break(
+        "recipes.gan", "_half(gamma)", "gamma", "twins objectives",
+    ),
     "R3GAN without R2": Break("recipes.r3gan", '"real_and_fake"', '"real"', "twins"),
     "hinge distance twice as fast": Break(
         "recipes.hinge_gan", "1 - critic_loss / 2", "1 - critic_loss", "twins",

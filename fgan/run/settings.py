@@ -115,7 +115,9 @@ class Config:
     k: float | None = _of_recipe(None, "K", "wgan-div (default: by the preset, else 2)")
     p: float | None = _of_recipe(None, "P", "wgan-div (default: 6)")
     sample_at: str | None = _of_recipe(None, "PU", f"wgan-gp, wgan-div: {', '.join(SAMPLE_AT)}")
-    gamma: float | None = _of_recipe(None, "G", "r3gan (default: 1)")
+    gamma: float | None = _of_recipe(
+        None, "G", "gan: R1 (default: by the preset, else 0); r3gan (default: 1)"
+    )
 
     def __post_init__(self) -> None:
         _check_names(self)

@@ -15,6 +15,11 @@ ADAM = {"lr": 0.02, "betas": (0.5, 0.9)}
 CASES = {
     "gan": ("gan", {}, dict(loss="non_saturating")),
     "gan minimax": ("gan_minimax", {}, dict(loss="minimax")),
+    "gan R1": (
+        "gan",
+        dict(gamma=0.6),
+        dict(loss="non_saturating", penalty=lambda square: square, at="real", weight=0.3),
+    ),
     "wgan": ("wgan", dict(clip=0.05), dict(loss="wasserstein", clip=0.05)),
     "wgan_gp": ("wgan_gp", {}, gp()),
     "wgan_gp one-sided": (

@@ -452,6 +452,8 @@ def test_the_default_preset_on_images():
     unlabelled = complete({}, "minutes", IMAGES, 0)
     assert (unlabelled.generator_conditioning, unlabelled.critic_conditioning) == ("one_hot",) * 2
     assert complete({"data": "rings"}, "minutes", POINTS, 3) == Config(data="rings", lr=1e-3)
+    assert complete({"recipe": "gan"}, "minutes", IMAGES, 3).gamma == 1.0
+    assert complete({"recipe": "gan"}, "paper", IMAGES, 3).gamma is None
 
 
 def test_the_average_follows_the_length_of_the_run():
