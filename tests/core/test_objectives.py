@@ -586,7 +586,7 @@ def test_r1_of_the_gan_is_swept_and_scheduled():
         return algorithm.step(algorithm.init(0), batch, noise)[1]
 
     expected, without = first(gamma=0.6), first()
-    for gamma in (torch.tensor(0.6, dtype=torch.float64), lambda count: 0.6 + 0 * count):
+    for gamma in (torch.tensor(0.6, dtype=torch.float64), lambda count: 0.6 + 0 * count.double()):
         assert_close(first(gamma=gamma), expected)
     assert without.terms == {}
     assert_close(expected.critic_loss, without.critic_loss + 0.3 * expected.penalty)
