@@ -42,8 +42,21 @@ BREAKS = {
         "lock._locked", "fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)", "pass", "durable",
     ),
     "a damaged checkpoint kept as the one before": Break(
-        "History.load", "state, self._latest_is_whole = load_latest(self._folder, like)",
-        "state, _ = load_latest(self._folder, like); self._latest_is_whole = True", "resume",
+        "History.load", "state, self.latest_is_whole = load_latest(self._folder, like)",
+        "state, _ = load_latest(self._folder, like); self.latest_is_whole = True", "resume",
+    ),
+    "the best checkpoint by the largest score": Break(
+        "Best.offer", "score < self._score", "score > self._score", "evaluate_every",
+    ),
+    "the best of a lost continuation kept": Break(
+        "Best.__init__", "kept > done", "kept < 0", "evaluate_every",
+    ),
+    "a crash before the best has its name": Break(
+        "Best.__init__", "if is_whole and done in scores:", "if False:", "evaluate_every",
+    ),
+    "an evaluation that is logged and not saved": Break(
+        "run.loop.train", "if done % every == 0 or last or evaluated:",
+        "if done % every == 0 or last:", "evaluate_every",
     ),
     "a second SIGTERM that cuts": Break(
         "interruptible.ask", "signal.signal(signal.SIGINT, before[signal.SIGINT])",
@@ -675,6 +688,9 @@ BREAKS = {
     ),
     "label accuracy of the real labels": Break(
         "_by_class", "(seen == fake).double()", "(seen == seen).double()", "trained",
+    ),
+    "an evaluator whose classes are those seen": Break(
+        "Evaluator.__call__", "(seen == labels.to(seen.device))", "(seen == seen)", "evaluator",
     ),
     "feature network in training mode": Break(
         "module_features", "copy.deepcopy(module).eval()", "copy.deepcopy(module)", "features",

@@ -69,6 +69,9 @@ class Config:
     )
     log_every: int = _of_run(10, "N", "rounds between lines of figures (default: {default})")
     sample_every: int | None = _of_run(None, "N", "rounds between pictures and checkpoints")
+    evaluate_every: int | None = _of_run(
+        None, "N", "rounds between evaluations; the best checkpoint is kept (default: none)"
+    )
 
     model: str = _of_networks("auto", "NAME", f"{', '.join(MODELS)} (default: by the data)")
     latent_dim: int = _of_networks(64, "Z", "(default: {default})")
@@ -122,7 +125,7 @@ class Config:
     def __post_init__(self) -> None:
         _check_names(self)
         counts = ("rounds", "batch_size", "latent_dim", "width", "log_every", "sample_every")
-        for name in (*counts, "accumulate", "n_critic"):
+        for name in (*counts, "evaluate_every", "accumulate", "n_critic"):
             value = getattr(self, name)
             if value is not None:
                 check_count(name, value)
