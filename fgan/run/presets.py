@@ -25,6 +25,7 @@ _ON_IMAGES: dict[str, Given] = {
     "wgan-gp": _WITH_PENALTY | {"penalty_weight": 1.0},
     "wgan-div": _WITH_PENALTY | {"k": 1.0, "p": 6.0},
     "gan": _WITH_PENALTY | {"gamma": 1.0},
+    "hinge-gan": _WITH_PENALTY | {"critic_norm": "spectral"},
     "r3gan": _WITH_PENALTY | {"gamma": 1.0},
 }
 """The choice for convolutional networks on images, by recipe."""
