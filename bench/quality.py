@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from quality_peer import NoPeerError
 from quality_players import WAYS, Clock, Player, check_peer, player_of
 from quality_report import report
 from quality_setups import CONTESTANTS, PRESETS, Preset, config_of
@@ -138,7 +139,6 @@ class Bench:
             **clock.spent(),
             "compile_seconds": round(compiling.wall, 1),
             "figures": self.end(player.algorithm, player.state(), job.conditional),
-            "reached": reached(curve, self.preset),
             "curve": curve,
             "settings": settings,
             "grid": self._grid(job, run, player),
@@ -195,16 +195,6 @@ def moments(rounds: int) -> set[int]:
     return {max(1, round(share * rounds)) for share in shares}
 
 
-def reached(curve: list[dict[str, Any]], preset: Preset) -> dict[str, Any] | None:
-    """The first evaluation within the bars of the preset; None where there is none."""
-    for row in curve:
-        accuracy = row.get("label_accuracy", 1.0)
-        distance = row.get("frechet_distance", row.get("fid", float("inf")))
-        if distance <= preset.frechet and accuracy >= preset.label_accuracy:
-            return {name: row[name] for name in ("round", "seconds", "core_seconds")}
-    return None
-
-
 def budget_of(preset: Preset, options: argparse.Namespace) -> dict[str, float]:
     """What every run may cost: the one that was asked for, or else the preset's."""
     names = ("rounds", "seconds", "core_seconds")
@@ -259,7 +249,12 @@ def main() -> None:
         for job in [None, *left]:
             if job is not None:
                 console.print(f"{len(left) - left.index(job)} left: {' '.join(map(str, job))}")
-                made = [bench.play(job) | {"budget": budget, "machine": machine(bench.device.type)}]
+                try:
+                    played = bench.play(job)
+                except NoPeerError as error:
+                    console.print(str(error))
+                    continue
+                made = [played | {"budget": budget, "machine": machine(bench.device.type)}]
             with options.out.open("a") as file:
                 file.writelines(json.dumps(row) + "\n" for row in made)
             rows += made

@@ -35,6 +35,10 @@ for _losses in (CRITIC, GENERATOR):
     _losses["wgan-gp"] = _losses["wgan-div"] = _losses["wgan"]
 
 
+class NoPeerError(ValueError):
+    """A run that the peer does not play."""
+
+
 class Peer:
     """One run of a recipe with the settings of the command line, from the weights of a state."""
 
@@ -42,9 +46,9 @@ class Peer:
         self, config: Config, generator: nn.Module, critic: nn.Module, state: GANState
     ) -> None:
         if config.recipe not in CRITIC or (config.loss, config.sample_at) != (None, None):
-            raise ValueError(f"there is no imperative peer of {config.recipe} with these settings")
+            raise NoPeerError(f"there is no imperative peer of {config.recipe} with these settings")
         if config.augment or config.accumulate > 1 or config.decay == "cosine":
-            raise ValueError("the imperative peer has no augmentation, parts or cosine")
+            raise NoPeerError("the imperative peer has no augmentation, parts or cosine")
         self.config = config
         self.generator, self.critic = copy.deepcopy(generator), copy.deepcopy(critic)
         for module, player in ((self.generator, state.generator), (self.critic, state.critic)):

@@ -37,9 +37,9 @@ def report(rows: Sequence[Row], preset: Preset) -> str:
         recipe, conditional, way, budget = key
         cells = [recipe, "conditional" if conditional else "unconditional", way, budget]
         cells += [str(len(group)), _spread([r["rounds"] for r in group], ".0f")]
-        cells.append(_spread([r["core_seconds"] for r in group], ".0f"))
+        cells.append(_spread([r["core_seconds"] for r in group], ".3g"))
         cells += [_spread([r["figures"].get(name) for r in group], ".3g") for name in known]
-        cells += [_to_bar(group), _spread([correlation(r["curve"]) for r in group], ".2f")]
+        cells += [_to_bar(group, preset), _spread([correlation(r["curve"]) for r in group], ".2f")]
         lines.append(_line(cells))
     for row in rows:
         if row["recipe"] == "real":
@@ -66,12 +66,23 @@ def _spread(values: Sequence[float | None], style: str) -> str:
     return mean if len(known) == 1 else f"{mean} ± {format(statistics.stdev(known), style)}"
 
 
-def _to_bar(group: Sequence[Row]) -> str:
-    there = [row["reached"]["core_seconds"] for row in group if row["reached"]]
+def reached(curve: Sequence[Row], preset: Preset) -> Row | None:
+    """The first evaluation within the bars of the preset; None where there is none."""
+    for row in curve:
+        accuracy = row.get("label_accuracy", 1.0)
+        distance = row.get("frechet_distance", row.get("fid", float("inf")))
+        if distance <= preset.frechet and accuracy >= preset.label_accuracy:
+            return row
+    return None
+
+
+def _to_bar(group: Sequence[Row], preset: Preset) -> str:
+    known = [reached(row["curve"], preset) for row in group]
+    there = [row["core_seconds"] for row in known if row is not None]
     if not there:
         return "not reached"
     count = "" if len(there) == len(group) else f" ({len(there)} of {len(group)})"
-    return _spread(there, ".0f") + count
+    return _spread(there, ".3g") + count
 
 
 def correlation(curve: Sequence[Row]) -> float | None:

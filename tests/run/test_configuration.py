@@ -454,6 +454,8 @@ def test_the_default_preset_on_images():
     assert complete({"data": "rings"}, "minutes", POINTS, 3) == Config(data="rings", lr=1e-3)
     assert complete({"recipe": "gan"}, "minutes", IMAGES, 3).gamma == 1.0
     assert complete({"recipe": "gan"}, "paper", IMAGES, 3).gamma is None
+    assert complete({"recipe": "hinge-gan"}, "minutes", IMAGES, 3).critic_norm == "spectral"
+    assert complete({"recipe": "hinge-gan"}, "minutes", POINTS, 3).critic_norm is None
 
 
 def test_the_average_follows_the_length_of_the_run():
