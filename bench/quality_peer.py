@@ -143,7 +143,10 @@ class Peer:
     def _average(self) -> None:
         if self.config.ema_decay is None:
             return
-        mean, weight = self.average, 1 - self.config.ema_decay
+        decay = self.config.ema_decay
+        if self.config.ema_warmup:
+            decay = min(decay, max(0.0, 1 - 15 / (self.rounds + 1)))
+        mean, weight = self.average, 1 - decay
         torch._foreach_lerp_(list(mean.parameters()), list(self.generator.parameters()), weight)
         for kept, (name, new) in zip(mean.buffers(), self.generator.named_buffers(), strict=True):
             if name.endswith(("running_mean", "running_var")):

@@ -725,6 +725,10 @@ BREAKS = {
         "Records.end", "stack.callback(logger.on_end, self._done)", "logger.on_end(self._done)",
         "loggers",
     ),
+    "an average that stands still at first": Break(
+        "build._average", "if limit is None or not config.ema_warmup:", "if True:",
+        "configuration",
+    ),
     # networks as people have them
     "own penalties under the fused attention": Break(
         "objectives.adversarial", "for_penalties = twice_differentiable(score)",

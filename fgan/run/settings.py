@@ -106,6 +106,9 @@ class Config:
     ema_decay: float | None = _of_optimisers(
         0.99, "E", "of the generator's average (default: by the rounds; of points {default})"
     )
+    ema_warmup: bool = _of_optimisers(
+        False, "", "an average of the last rounds alone at first (default: by the preset)"
+    )
 
     n_critic: int | None = _of_recipe(None, "N", "critic updates a round")
     update: str = _of_recipe("alternating", "WAY", "{default} (default) or simultaneous")
