@@ -3,6 +3,7 @@
     python bench/quality.py                                  # Fashion-MNIST: every recipe, 3 seeds
     python bench/quality.py --recipes wgan-gp --seeds 0 --core-seconds 600 --threads 1
     python bench/quality.py --recipes wgan-gp --ways eager compiled imperative --conditional yes
+    python bench/quality.py --recipes wgan-gp --ways compiled imperative --to-bar
     python bench/quality.py --preset grid                    # 25 Gaussians: modes covered
     python bench/quality.py --preset cifar10 --inception-weights FILE    # for a GPU
     python bench/quality.py --report                         # the table of what is there
@@ -32,7 +33,7 @@ from typing import Any, NamedTuple
 import torch
 from quality_peer import NoPeerError
 from quality_players import WAYS, Clock, Player, check_peer, player_of
-from quality_report import report
+from quality_report import reached, report
 from quality_setups import CONTESTANTS, PRESETS, Preset, config_of
 from rich.console import Console
 from rounds import machine
@@ -132,10 +133,12 @@ class Bench:
             if done in due:
                 figures = self.during(player.algorithm, player.state(), job.conditional)
                 curve.append({"round": done, **clock.spent(), **figures})
+                if self.options.to_bar and reached(curve, self.preset):
+                    break
         settings = {name: value for name, value in vars(run.config).items() if value is not None}
         return {
             **job._asdict(),
-            "rounds": rounds,
+            "rounds": done,
             **clock.spent(),
             "compile_seconds": round(compiling.wall, 1),
             "figures": self.end(player.algorithm, player.state(), job.conditional),
@@ -240,6 +243,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     rows = finished(options.out)
     budget = {"threads": options.threads, **budget_of(preset, options)}
+    budget |= {"to_bar": 1} if options.to_bar else {}
     there = [(*(row[n] for n in Job._fields), row["budget"]) for row in rows if "way" in row]
     left = [job for job in jobs_of(preset, options) if (*job, budget) not in there]
     if left and not options.report:
@@ -278,6 +282,7 @@ def parsed() -> argparse.Namespace:
     add("--cache", type=Path, help="where the classifier is kept")
     add("--inception-weights", type=Path)
     add("--out", type=Path, help="(default: results/quality-PRESET.jsonl)")
+    add("--to-bar", action="store_true", help="stop a run once it has reached the bar")
     add("--report", action="store_true", help="play nothing")
     add("--toy", action="store_true", help="some seconds, for correctness")
     return parser.parse_args()
