@@ -39,6 +39,7 @@ from fgan.networks import (
     of_flat_latents,
     parameters_and_buffers,
     reinitialized,
+    running_statistics,
 )
 from fgan.noisy import noisy
 from fgan.objectives import (
@@ -269,7 +270,8 @@ class Settings(TypedDict, total=False):
     `generate` keep [B, latent_dim], the product. Default: the generator's attribute, or
     (latent_dim,)."""
     ema_decay: Scalar | None
-    """Keep a running average of the generator's parameters, for `generate`."""
+    """Keep a running average of the generator's parameters and of its BatchNorm layers' running
+    statistics, for `generate`."""
     update: str
     """"alternating", or "simultaneous": both players from the gradients at one state."""
     autocast: torch.dtype | None
@@ -336,6 +338,7 @@ def make_algorithm(
         generator_objective,
         project,
         ema_decay,
+        running_statistics(generator),
     )
     shape = _noise_shape(generator, game, latent_dim, n_critic, settings.get("sample_shape"))
     check_deterministic(generator, critic, latent_shape)

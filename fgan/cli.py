@@ -17,7 +17,8 @@ from rich.console import Console
 
 from fgan.compiler.compile import compile as compiled
 from fgan.data import DataSet, load
-from fgan.run import compiling, flags, presets, same_data, signals
+from fgan.evaluation.splits import load_parts
+from fgan.run import compiling, evaluating, flags, presets, same_data, signals
 from fgan.run.configuration import Config, Run
 from fgan.run.dry_run import try_round
 from fgan.run.limits import no_compiler, too_much
@@ -102,6 +103,10 @@ def train_command(
         by_itself = not asked and target.type == "cpu"
         make = partial(compiling.compiled_if_possible, say=console.print) if by_itself else compiled
         algorithm = make(algorithm)
+    evaluator = None
+    if config.evaluate_every is not None:
+        parts = load_parts(config.data, data_root, target, config.image_size, data)
+        evaluator = evaluating.evaluator_of(parts, console.print)
     state = train(
         algorithm,
         data,
@@ -114,6 +119,8 @@ def train_command(
         log_every=config.log_every,
         sample_every=config.sample_every,
         run=run,
+        evaluate_every=config.evaluate_every,
+        evaluator=evaluator,
     )
     done = int(state.round)
     if done < config.rounds:
@@ -162,7 +169,7 @@ def evaluate_command(console: Console, folder: Path, device: str | None, **optio
         console.print(f"real       {others} samples: fewer make the Fréchet distance larger")
     for note in content["notes"]:
         console.print(note)
-    console.print(f"written    {folder / evaluate.EVALUATION}")
+    console.print(f"written    {report.path}")
 
 
 def replay_command(
@@ -177,7 +184,7 @@ def replay_command(
     console.print(f"all numbers of round {last} are finite")
 
 
-_MAY_CHANGE = ("rounds", "log_every", "sample_every", "compile")
+_MAY_CHANGE = ("rounds", "log_every", "sample_every", "evaluate_every", "compile")
 """Settings of which the state after any round is independent, but for the decay of the rates, and
 for the rounding of compiled sums."""
 
@@ -194,7 +201,7 @@ def _resumed(console: Console, out: Path | None, given: dict[str, Any]) -> Run:
             raise ValueError(
                 f"the run in {out} has {name} = {getattr(run.config, name)!r}, and {value!r} was "
                 "given: a resumed run keeps its settings, except --rounds, --log-every, "
-                "--sample-every and --compile"
+                "--sample-every, --evaluate-every and --compile"
             )
     changed = {name: given[name] for name in _MAY_CHANGE if name in given}
     before, now = run.config.rounds, changed.get("rounds", run.config.rounds)
@@ -309,6 +316,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--film", type=_path, metavar="FILE.gif", help="the pictures of training, animated")
     add("--interpolate", type=int, metavar="K", help="N rows of K samples from latent to latent")
     add("--truncation", type=float, metavar="T", help="latents within ±T: less variety")
+    add("--best", action="store_true", help="the best checkpoint of --evaluate-every")
     add("--device", metavar="D", help="(default: cuda where there is one, else cpu)")
 
     about = "write a trained generator as a file for other programs (extra export)"
@@ -331,6 +339,7 @@ def _parser() -> argparse.ArgumentParser:
     add("folder", type=_path, metavar="DIR", help="of the run")
     add("--samples", type=int, default=5000, metavar="N", help="to generate (default: 5000)")
     add("--features", metavar="NAME", help="images: classifier (default) or inception")
+    add("--best", action="store_true", help="the best checkpoint of --evaluate-every")
     add("--inception-weights", dest="weights", type=_path, metavar="FILE", help="of torch-fidelity")
     add("--seed", type=int, default=0, metavar="S", help="of latents and subsets (default: 0)")
     add("--data-root", type=_path, metavar="DIR", help="where real data sets lie, or go")

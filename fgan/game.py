@@ -67,6 +67,8 @@ class Game(NamedTuple):
     """`project(params, round)`: the critic's parameters in the constraint set, after an update."""
     ema_decay: Scalar | None = None
     """Of the running average of the generator's parameters; None when no average is kept."""
+    averaged: frozenset[str] = frozenset()
+    """The generator's buffers that are averaged with the parameters: its running statistics."""
 
 
 def fakes(game: Game, state: GANState, latent: Tensor, condition: Tensor | None = None) -> Tensor:
@@ -155,7 +157,12 @@ def apply_generator(game: Game, state: GANState, gradient: Gradient) -> GANState
     if isinstance(ema, EMA) and game.ema_decay is not None:
         decay = scalar_at(game.ema_decay, state.round)
         # Copies, since a state that holds one tensor twice would compile a second time.
-        own_buffers = tree.map(torch.clone, gradient.buffers)
+        own_buffers = {
+            name: tree.lerp(ema.buffers[name], buffer, 1 - decay)
+            if name in game.averaged
+            else buffer.clone()
+            for name, buffer in gradient.buffers.items()
+        }
         ema = EMA(tree.lerp(ema.params, params, 1 - decay), own_buffers)
     generator = PlayerState(params, gradient.buffers, opt_state)
     return GANState(generator, state.critic, ema, state.round + 1)

@@ -49,6 +49,7 @@ def gan(
     critic: nn.Module,
     *,
     loss: str = "non_saturating",
+    gamma: Scalar = 0.0,
     **settings: Unpack[Settings],
 ) -> Algorithm:
     """The original GAN (Goodfellow et al. 2014, arXiv 1406.2661).
@@ -57,12 +58,24 @@ def gan(
     `loss="non_saturating"`, or -softplus(D(G(z))), the game's own loss, with `loss="minimax"`.
     `info.distance` is log 2 - L/2, a lower bound of the Jensen-Shannon divergence in nats.
     Defaults: Adam 2e-4 (0.5, 0.999), as in DCGAN (Radford et al. 2015, arXiv 1511.06434).
+
+    gamma: the critic minimises γ/2 ‖∇D(x)‖² too, R1 (Mescheder et al. 2018, arXiv 1801.04406, eq.
+        9), and `info.penalty` is ‖∇D(x)‖². 0, the default, is the paper's GAN, without a penalty.
     """
     check_module("the critic", critic)
+    gamma = check_scalar("gamma", gamma, 0.0)
+    penalties: list[Penalty] = []
+    if not (isinstance(gamma, float) and gamma == 0):
+        check_per_sample(critic)
+        function = partial(zero_centered_penalty, gradients=batched_input_gradients)
+        penalties = [Penalty(function, _half(gamma), "real")]
     if loss not in _GENERATOR_LOSSES:
         raise ValueError(f"loss is one of {', '.join(_GENERATOR_LOSSES)}; {loss!r} was given")
     objective = adversarial(
-        losses.minimax_critic_loss, distance=_jensen_shannon, one_pass=is_per_sample(critic)
+        losses.minimax_critic_loss,
+        *penalties,
+        distance=_jensen_shannon,
+        one_pass=is_per_sample(critic),
     )
     of_generator = adversarial_generator(_GENERATOR_LOSSES[loss])
     return make_algorithm(generator, critic, objective, of_generator, **_filled("gan", settings))
@@ -72,6 +85,12 @@ _GENERATOR_LOSSES = {
     "non_saturating": losses.non_saturating_generator_loss,
     "minimax": losses.minimax_generator_loss,
 }
+
+
+def _half(scalar: Scalar) -> Scalar:
+    if isinstance(scalar, float | Tensor):
+        return scalar / 2
+    return lambda count: scalar_at(scalar, count) / 2
 
 
 def _jensen_shannon(critic_loss: Tensor) -> Tensor:
@@ -276,7 +295,7 @@ class Recipe(NamedTuple):
 
 
 RECIPES: dict[str, Recipe] = {
-    "gan": Recipe(gan, partial(adam, betas=(0.5, 0.999)), 2e-4, 1, ("loss",)),
+    "gan": Recipe(gan, partial(adam, betas=(0.5, 0.999)), 2e-4, 1, ("loss", "gamma")),
     "wgan": Recipe(wgan, rmsprop, 5e-5, 5, ("clip",)),
     "wgan-gp": Recipe(
         wgan_gp,

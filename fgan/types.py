@@ -69,10 +69,13 @@ class PlayerState(NamedTuple):
 
 
 class EMA(NamedTuple):
-    """The generator's exponential moving average: parameters, beside its latest buffers."""
+    """The generator's exponential moving average."""
 
     params: Params
     buffers: Params
+    """The running statistics of BatchNorm layers are averaged with the decay of the parameters:
+    the latest ones are of activations that the averaged weights do not have. All other buffers,
+    such as counts and the vectors of spectral norm, are the generator's latest."""
 
 
 class GANState(NamedTuple):

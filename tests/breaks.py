@@ -42,8 +42,21 @@ BREAKS = {
         "lock._locked", "fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)", "pass", "durable",
     ),
     "a damaged checkpoint kept as the one before": Break(
-        "History.load", "state, self._latest_is_whole = load_latest(self._folder, like)",
-        "state, _ = load_latest(self._folder, like); self._latest_is_whole = True", "resume",
+        "History.load", "state, self.latest_is_whole = load_latest(self._folder, like)",
+        "state, _ = load_latest(self._folder, like); self.latest_is_whole = True", "resume",
+    ),
+    "the best checkpoint by the largest score": Break(
+        "Best.offer", "score < self._score", "score > self._score", "evaluate_every",
+    ),
+    "the best of a lost continuation kept": Break(
+        "Best.__init__", "kept > done", "kept < 0", "evaluate_every",
+    ),
+    "a crash before the best has its name": Break(
+        "Best.__init__", "if is_whole and done in scores:", "if False:", "evaluate_every",
+    ),
+    "an evaluation that is logged and not saved": Break(
+        "run.loop.train", "if done % every == 0 or last or evaluated:",
+        "if done % every == 0 or last:", "evaluate_every",
     ),
     "a second SIGTERM that cuts": Break(
         "interruptible.ask", "signal.signal(signal.SIGINT, before[signal.SIGINT])",
@@ -212,6 +225,13 @@ BREAKS = {
         "algorithm.generate", "kept = state.ema if isinstance(state.ema, EMA) else state.generator",
         "kept = state.generator", ROUND,
     ),
+    "latest running statistics beside the averaged weights": Break(
+        "game.apply_generator", "if name in game.averaged", "if False", "average",
+    ),
+    "every buffer averaged": Break(
+        "game.apply_generator", "if name in game.averaged", "if buffer.is_floating_point()",
+        "average",
+    ),
     "rounds not counted": Break(
         "game.apply_generator", "state.round + 1", "state.round", ROUND,
     ),
@@ -301,6 +321,9 @@ BREAKS = {
     "DRAGAN's scale from each sample alone": Break(
         "penalties.perturb", "real.std(correction=0)",
         "real.std(dim=[*range(1, real.ndim)], keepdim=True, correction=0)", "twins",
+    ),
+    "R1 of the GAN with its full weight": Break(
+        "recipes.gan", "_half(gamma)", "gamma", "twins objectives",
     ),
     "R3GAN without R2": Break("recipes.r3gan", '"real_and_fake"', '"real"', "twins"),
     "hinge distance twice as fast": Break(
@@ -666,6 +689,9 @@ BREAKS = {
     "label accuracy of the real labels": Break(
         "_by_class", "(seen == fake).double()", "(seen == seen).double()", "trained",
     ),
+    "an evaluator whose classes are those seen": Break(
+        "Evaluator.__call__", "(seen == labels.to(seen.device))", "(seen == seen)", "evaluator",
+    ),
     "feature network in training mode": Break(
         "module_features", "copy.deepcopy(module).eval()", "copy.deepcopy(module)", "features",
     ),
@@ -698,6 +724,10 @@ BREAKS = {
     "the rest of the loggers not told of the end": Break(
         "Records.end", "stack.callback(logger.on_end, self._done)", "logger.on_end(self._done)",
         "loggers",
+    ),
+    "an average that stands still at first": Break(
+        "build._average", "if limit is None or not config.ema_warmup:", "if True:",
+        "configuration",
     ),
     # networks as people have them
     "own penalties under the fused attention": Break(

@@ -67,6 +67,7 @@ class Twin:
         self.generator, self.critic = copy.deepcopy(generator), copy.deepcopy(critic)
         self.spec, self.info, self.ema_decay = spec, {}, ema_decay
         self.ema = {n: p.detach().clone() for n, p in self.generator.named_parameters()}
+        self.ema |= buffers_of(self.generator)
         self.optimize_critic = optimizer(self.critic.parameters())
         self.optimize_generator = optimizer(self.generator.parameters())
 
@@ -83,10 +84,15 @@ class Twin:
         if not simultaneous:
             generator_gradients = self.generator_gradients(*of_last)
         self.apply(self.optimize_generator, self.generator, generator_gradients)
-        for name, p in self.generator.named_parameters():
-            if self.ema_decay is not None:
-                d = self.ema_decay
-                self.ema[name] = d * self.ema[name] + (1 - d) * p.detach()
+        if self.ema_decay is not None:
+            averaged, d = dict(self.generator.named_parameters()), self.ema_decay
+            for name, buffer in buffers_of(self.generator).items():
+                if name.endswith(("running_mean", "running_var")):
+                    averaged[name] = buffer
+                else:
+                    self.ema[name] = buffer
+            for name, value in averaged.items():
+                self.ema[name] = d * self.ema[name] + (1 - d) * value.detach()
 
     def apply(self, optimizer, module, gradients):
         for parameter, gradient in zip(module.parameters(), gradients, strict=True):

@@ -3,6 +3,7 @@
 from fgan.evaluation.classifier import TrainedClassifier, train_classifier
 from fgan.evaluation.comparison import Evaluation, compare
 from fgan.evaluation.distances import frechet_distance, kernel_distance, sliced_wasserstein
+from fgan.evaluation.evaluator import Evaluator
 from fgan.evaluation.features import Features, module_features
 from fgan.evaluation.neighbours import density_coverage, precision_recall
 from fgan.evaluation.points import modes, wasserstein_distance
@@ -12,6 +13,7 @@ from fgan.evaluation.trained import evaluate, evaluate_state
 
 __all__ = [
     "Evaluation",
+    "Evaluator",
     "Features",
     "Interval",
     "TrainedClassifier",

@@ -89,21 +89,38 @@ def evaluate_state(
     Raises ValueError for a population, for fewer than six samples, and as `compare` does.
     """
     check_count("samples", samples, FEWEST)
-    if algorithm.members:
-        raise ValueError("an evaluation is of one run: take one member of the population's state")
+    check_one_run(algorithm)
     conditional = conditional and reference.labels is not None
     real = chosen(reference, samples, seed)
     fake, labels = draw(algorithm, state, real, samples, seed, conditional)
     asked = labels if conditional and reference.class_names else None
     found = compare(real, fake, asked, features, mixture=mixture_of(reference), seed=seed)
+    distance = critic_distance(algorithm, state, real, fake, labels, conditional)
+    return found._replace(figures=found.figures | {"critic_distance": bare(distance)})
+
+
+def critic_distance(
+    algorithm: Algorithm,
+    state: GANState,
+    real: DataSet,
+    fake: Tensor,
+    labels: Tensor,
+    conditional: bool = True,
+) -> Tensor:
+    """The critic's mean D(real) - mean D(fake), 0-d: fake [M, ...] under the conditions labels."""
 
     def mean_score(x: Tensor, condition: Tensor) -> Tensor:
         scores = _batched(lambda x, y: algorithm.score(state, x, y), x, condition, conditional)
         return in_float64(scores).mean()
 
     of_real = mean_score(as_generated(real.samples, fake), _conditions(real).to(fake.device))
-    distance = of_real - mean_score(fake, labels)
-    return found._replace(figures=found.figures | {"critic_distance": bare(distance)})
+    return of_real - mean_score(fake, labels)
+
+
+def check_one_run(algorithm: Algorithm) -> None:
+    """Raise ValueError for a population."""
+    if algorithm.members:
+        raise ValueError("an evaluation is of one run: take one member of the population's state")
 
 
 def draw(

@@ -1,7 +1,12 @@
 """Modules as pure functions, their initialisation, BatchNorm over processes, and checks."""
 
 from fgan.networks.dropout import NoiseDropout
-from fgan.networks.functional import Network, make_functional, parameters_and_buffers
+from fgan.networks.functional import (
+    Network,
+    make_functional,
+    parameters_and_buffers,
+    running_statistics,
+)
 from fgan.networks.initialise import reinitialized
 from fgan.networks.latents import of_flat_latents
 from fgan.networks.mean_score import MeanScore
@@ -37,6 +42,7 @@ __all__ = [
     "of_flat_latents",
     "parameters_and_buffers",
     "reinitialized",
+    "running_statistics",
     "synchronized",
     "twice_differentiable",
 ]

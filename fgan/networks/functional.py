@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.utils.spectral_norm import SpectralNorm as SpectralNormHook
 from torch.nn.utils.weight_norm import WeightNorm as WeightNormHook
@@ -151,6 +152,22 @@ def parameters_and_buffers(module: nn.Module) -> tuple[Params, Params]:
         (params if parameter.requires_grad else buffers)[key] = parameter.detach().clone()
     buffers |= {key: buffer.detach().clone() for key, buffer in module.named_buffers()}
     return params, buffers
+
+
+def running_statistics(module: nn.Module) -> frozenset[str]:
+    """The names of the running means and variances of BatchNorm layers, and of InstanceNorm's.
+
+    They describe the activations under the weights of the rounds before, as no other buffer does.
+    """
+    found = set()
+    for key, layer in module.named_modules():
+        if isinstance(layer, _NormBase):
+            prefix = f"{key}." if key else ""
+            for name in ("running_mean", "running_var"):
+                value = getattr(layer, name)
+                if value is not None and value.is_floating_point():
+                    found.add(prefix + name)
+    return frozenset(found)
 
 
 def copied(module: nn.Module, device: str) -> nn.Module:

@@ -15,6 +15,8 @@ from fgan.run.settings import Config
 from fgan.scalars import Scalar
 from fgan.types import Algorithm, CriticUpdates
 
+AVERAGED = 15
+"""The generator's average has the decay 1 - 15 / rounds: its half-life is a 22nd of the rounds."""
 QUICK_RATE = 1e-3
 """The learning rate of a run from the command line, which should show something within minutes; the
 papers' rates are for runs of 10⁵ rounds on larger networks."""
@@ -162,8 +164,28 @@ def _settings(config: Config) -> dict[str, Any]:
         "critic_optimizer": _optimizer(config, config.lr_critic, n_critic),
     }
     autocast = None if config.autocast is None else getattr(torch, config.autocast)
-    others = {"update": config.update, "ema_decay": config.ema_decay, "autocast": autocast}
+    others = {"update": config.update, "ema_decay": _average(config), "autocast": autocast}
     return settings | optimizers | others | {"n_critic": n_critic}
+
+
+def _average(config: Config) -> Scalar | None:
+    """The decay of the generator's average: constant, or at first that of a run so far.
+
+    With `ema_warmup` it is 1 - 15 / (rounds + 1) up to `ema_decay`, so that an average in the
+    middle of a run has forgotten the first rounds as the average at its end has. A constant decay
+    makes the average stand still at first: after t rounds, the weights of the beginning count
+    decay^t. An average of this form is a power function of the rounds (Karras et al. 2024, arXiv
+    2312.02696, section 3.1).
+    """
+    limit = config.ema_decay
+    if limit is None or not config.ema_warmup:
+        return limit
+    most: float = limit
+
+    def schedule(count: Tensor) -> Tensor:
+        return (1 - AVERAGED / (count.double() + 1)).clamp(0.0, most)
+
+    return schedule
 
 
 def _optimizer(config: Config, own_rate: float | None, updates: CriticUpdates) -> Optimizer:

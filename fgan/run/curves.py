@@ -13,11 +13,15 @@ from fgan.data.files import replacing
 from fgan.run.json_files import parse_object
 
 CURVES = "curves.png"
+BESIDE = ("evaluation_fid", "evaluation_frechet_distance", "evaluation_sliced_wasserstein")
+"""The first of them that a run has is drawn in one panel with the critic's distance."""
+_OF_CRITIC = "evaluation_critic_distance"
 
 _COLUMNS, _WIDTH, _HEIGHT = 3, 360, 200  # panels in a row, and the pixels of a panel
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 12, 24, 22  # around the curve in a panel
 _MOST = 1e300
 _INK, _FAINT, _LINE, _SPREAD = (40, 40, 40), (220, 220, 220), (31, 95, 191), (176, 200, 232)
+_SECOND = (196, 98, 16)
 
 Rows = list[tuple[int, float]]
 
@@ -61,48 +65,82 @@ def save_curves(path: Path, figures: Mapping[str, Rows]) -> None:
     """Write a PNG with a panel for each figure: its (round, value) pairs, in order of the rounds.
 
     Where rounds outnumber pixels, the line is the mean over the rounds of a pixel, and the pale
-    band behind it goes from the smallest to the largest.
+    band behind it goes from the smallest to the largest. The critic's distance of an evaluation is
+    in the panel of the distance that was measured, with an axis of its own on the right.
     """
-    count = max(1, len(figures))
+    beside = next((name for name in BESIDE if name in figures and _OF_CRITIC in figures), None)
+    panels = [name for name in figures if beside is None or name != _OF_CRITIC]
+    count = max(1, len(panels))
     rows = -(-count // _COLUMNS)
     size = (min(count, _COLUMNS) * _WIDTH, rows * _HEIGHT)
     picture = Image.new("RGB", size, (255, 255, 255))
     draw = ImageDraw.Draw(picture)
     draw.font = ImageFont.load_default(11)
-    for index, (name, pairs) in enumerate(figures.items()):
+    for index, name in enumerate(panels):
         row, column = divmod(index, _COLUMNS)
-        _panel(draw, (column * _WIDTH, row * _HEIGHT), name, pairs)
+        corner = (column * _WIDTH, row * _HEIGHT)
+        second = figures[_OF_CRITIC] if name == beside else None
+        _panel(draw, corner, name, figures[name], second)
     with replacing(path) as temporary:
         picture.save(temporary, format="PNG")
 
 
-def _panel(draw: ImageDraw.ImageDraw, corner: tuple[int, int], name: str, pairs: Rows) -> None:
-    left, right = corner[0] + _LEFT, corner[0] + _WIDTH - _RIGHT
+def _panel(
+    draw: ImageDraw.ImageDraw,
+    corner: tuple[int, int],
+    name: str,
+    pairs: Rows,
+    second: Rows | None = None,
+) -> None:
+    """A figure over the rounds; `second` is the critic's distance, with an axis on the right."""
+    margin = _RIGHT if second is None else _LEFT
+    left, right = corner[0] + _LEFT, corner[0] + _WIDTH - margin
     top, bottom = corner[1] + _TOP, corner[1] + _HEIGHT - _BOTTOM
+    frame, ends = (left, top, right, bottom), (pairs[0][0], pairs[-1][0])
+    title = name.replace("_", " ")
+    draw.text((left, corner[1] + 6), title, fill=_INK if second is None else _LINE)
+    draw.text((left, bottom + 4), f"round {ends[0]}", fill=_INK)
+    draw.text((right, bottom + 4), str(ends[1]), fill=_INK, anchor="ra")
+    _curve(draw, frame, ends, pairs, _LINE, _SPREAD)
+    if second is not None:
+        draw.text((right, corner[1] + 6), "critic distance", fill=_SECOND, anchor="ra")
+        _curve(draw, frame, ends, second, _SECOND, _SECOND, on_the_right=True)
+
+
+def _curve(
+    draw: ImageDraw.ImageDraw,
+    frame: tuple[int, int, int, int],
+    ends: tuple[int, int],
+    pairs: Rows,
+    colour: tuple[int, int, int],
+    spread: tuple[int, int, int],
+    on_the_right: bool = False,
+) -> None:
+    """A line with its axis; the first axis has lines across the frame too."""
+    left, top, right, bottom = frame
     rounds, means, lows, highs = _columns(pairs, right - left)
-    first, last = pairs[0][0], pairs[-1][0]
     low, high = _range(min(lows), max(highs))
 
     def x(at: float) -> float:
-        return left + (right - left) * (at - first) / max(1, last - first)
+        return left + (right - left) * (at - ends[0]) / max(1, ends[1] - ends[0])
 
     def y(value: float) -> float:
         return bottom - (bottom - top) * (value - low) / (high - low)
 
-    draw.text((left, corner[1] + 6), name.replace("_", " "), fill=_INK)
     for value in (low, (low + high) / 2, high):
-        draw.line([left, y(value), right, y(value)], fill=_FAINT)
-        draw.text((left - 4, y(value)), f"{value:.3g}", fill=_INK, anchor="rm")
-    draw.text((left, bottom + 4), f"round {first}", fill=_INK)
-    draw.text((right, bottom + 4), str(last), fill=_INK, anchor="ra")
+        if on_the_right:
+            draw.text((right + 4, y(value)), f"{value:.3g}", fill=colour, anchor="lm")
+        else:
+            draw.line([left, y(value), right, y(value)], fill=_FAINT)
+            draw.text((left - 4, y(value)), f"{value:.3g}", fill=_INK, anchor="rm")
     for at, smallest, largest in zip(rounds, lows, highs, strict=True):
         if smallest < largest:
-            draw.line([x(at), y(smallest), x(at), y(largest)], fill=_SPREAD)
+            draw.line([x(at), y(smallest), x(at), y(largest)], fill=spread)
     points = [(x(at), y(value)) for at, value in zip(rounds, means, strict=True)]
-    draw.line(points, fill=_LINE, width=1)
+    draw.line(points, fill=colour, width=1)
     if len(points) < 40:
         for across, down in points:
-            draw.ellipse([across - 1.5, down - 1.5, across + 1.5, down + 1.5], fill=_LINE)
+            draw.ellipse([across - 1.5, down - 1.5, across + 1.5, down + 1.5], fill=colour)
 
 
 def _columns(pairs: Rows, width: int) -> tuple[list[float], list[float], list[float], list[float]]:

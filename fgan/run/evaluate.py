@@ -22,6 +22,8 @@ from fgan.evaluation.features import INCEPTION_WIDTH, Features
 from fgan.evaluation.points import mixture_of
 from fgan.evaluation.splits import Parts, chosen, load_parts
 from fgan.evaluation.trained import FEWEST, evaluate_state
+from fgan.run import checkpoints
+from fgan.run.best import read_best
 from fgan.run.configuration import Run
 from fgan.run.features import cached_classifier, inception
 from fgan.run.history import load_latest
@@ -30,7 +32,7 @@ from fgan.run.loop import CONFIG
 from fgan.scalars import check_count
 from fgan.types import GANState
 
-EVALUATION = "evaluation.json"
+EVALUATION, EVALUATION_OF_BEST = "evaluation.json", "evaluation-best.json"
 FEATURES = ("classifier", "inception")
 
 _TITLES = {
@@ -53,7 +55,9 @@ class Report(NamedTuple):
     """Other real samples in the generator's place: what a perfect generator would have. None where
     too few samples are left."""
     content: dict[str, Any]
-    """What is in `evaluation.json`."""
+    """What is in the file."""
+    path: Path
+    """Of the file."""
 
 
 def evaluate_run(
@@ -65,9 +69,13 @@ def evaluate_run(
     weights: Path | None = None,
     data_root: Path | None = None,
     device: torch.device | str = "cpu",
+    best: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> Report:
     """Evaluate the run in `folder`, and write `evaluation.json` into it.
+
+    With `best`, it is the best checkpoint of a run that evaluated itself, and the file is
+    `evaluation-best.json`.
 
     The generator is compared with the test split of its data, or with a part that is held out where
     there is none (`load_parts`). Images are compared in the features of a classifier (default) that
@@ -84,7 +92,11 @@ def evaluate_run(
         raise ValueError("the path to Inception's weights is for --features inception alone")
     run = Run.load(folder / CONFIG)
     algorithm = run.build(device)
-    state, _ = load_latest(folder, like=algorithm.init())
+    like = algorithm.init()
+    if best:
+        state = read_best(folder, lambda path: checkpoints.load(path, like))
+    else:
+        state, _ = load_latest(folder, like)
     network = inception(weights, device) if features == "inception" else None
     parts = parts_of(run, data_root, device)
     if is_image(parts.reference):
@@ -108,10 +120,11 @@ def evaluate_run(
         seed=seed,
         conditional=conditional,
     )
-    like = next(iter(state.generator.params.values()))
-    real = _of_real(parts, network, found, seed, conditional, like)
-    report = Report(found, real, _content(run, state, parts, found, real, seed))
-    write_object(folder / EVALUATION, report.content)
+    parameter = next(iter(state.generator.params.values()))
+    real = _of_real(parts, network, found, seed, conditional, parameter)
+    path = folder / (EVALUATION_OF_BEST if best else EVALUATION)
+    report = Report(found, real, _content(run, state, parts, found, real, seed), path)
+    write_object(path, report.content)
     return report
 
 

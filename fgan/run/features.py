@@ -29,19 +29,20 @@ def cached_classifier(
     test: DataSet,
     folder: Path | None = None,
     updates: int = UPDATES,
+    seed: int = 0,
     say: Callable[[str], None] = lambda line: None,
 ) -> TrainedClassifier:
     """The classifier of `training` from `folder`, or else trained and left there for the next time.
 
     The folder (default: `$FGAN_DATA/classifiers`, or `~/.cache/fgan/classifiers`) has one file for
-    each data set, by its content. A file that cannot be read is replaced. `say` is told what takes
-    time, and that the folder cannot be written to, which is no error.
+    each data set, by its content, and for each seed. A file that cannot be read is replaced. `say`
+    is told what takes time, and that the folder cannot be written to, which is no error.
 
     Raises ValueError as `fgan.evaluation.train_classifier` does.
     """
     module = build_classifier(training)
     folder = default_root() / "classifiers" if folder is None else folder
-    path = folder / f"{_fingerprint(training, test, updates)}.pt"
+    path = folder / f"{_fingerprint(training, test, updates, seed)}.pt"
     device = training.samples.device
     try:
         content = torch.load(path, map_location=device, weights_only=True)
@@ -52,7 +53,7 @@ def cached_classifier(
     except Exception:  # absent or damaged; torch raises half a dozen kinds for a damaged file
         pass
     say(f"classifier is trained on {len(training)} images of {training.name}, once for all runs")
-    found = train_classifier(training, test, updates=updates)
+    found = train_classifier(training, test, seed, updates)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         weights = {name: tensor.cpu() for name, tensor in found.module.state_dict().items()}
@@ -65,9 +66,10 @@ def cached_classifier(
     return found
 
 
-def _fingerprint(training: DataSet, test: DataSet, updates: int) -> str:
+def _fingerprint(training: DataSet, test: DataSet, updates: int, seed: int) -> str:
     """A name for all that a classifier depends on."""
-    digest = hashlib.sha256(f"{_FORMAT} {updates} {training.class_names}".encode())
+    seeded = f"seed {seed} " if seed else ""
+    digest = hashlib.sha256(f"{_FORMAT} {updates} {seeded}{training.class_names}".encode())
     for tensor in (training.samples, training.class_labels, test.samples, test.class_labels):
         digest.update(str(tuple(tensor.shape)).encode())
         digest.update(tensor.cpu().numpy().tobytes())

@@ -22,13 +22,13 @@ _NAME = re.compile(r"round-(\d{6,})\.pt")
 class History:
     """`checkpoint.pt`, the latest checkpoint, and `checkpoints/round-NNNNNN.pt`, those before it.
 
-    `keep` earlier ones stay beside the latest. A further rule for what is kept, such as the best by
-    some measure, has its place in `_prune`.
+    `keep` earlier ones stay beside the latest. The best one has a file of its own (`run.best`).
     """
 
     def __init__(self, folder: Path, keep: int) -> None:
         self._folder, self.keep = folder, keep
-        self._latest_is_whole = False
+        self.latest_is_whole = False
+        """Whether `checkpoint.pt` holds the state after round `saved`."""
         self.saved: int | None = None
         """The round that a resumed run would go on from; None before the first checkpoint."""
 
@@ -38,21 +38,21 @@ class History:
 
     def load(self, like: GANState) -> GANState:
         """The latest whole state; see `load_latest`."""
-        state, self._latest_is_whole = load_latest(self._folder, like)
+        state, self.latest_is_whole = load_latest(self._folder, like)
         self.saved = int(state.round)
-        if self._latest_is_whole:  # else one of those before it holds this very state
+        if self.latest_is_whole:  # else one of those before it holds this very state
             self._prune(self.saved)
         return state
 
     def save(self, state: GANState, done: int) -> None:
         """Save the state after round `done` as the latest one."""
         latest = self._folder / CHECKPOINT
-        if self.keep and self._latest_is_whole:
+        if self.keep and self.latest_is_whole:
             make_folder(self._folder / EARLIER)
             with replacing(self._folder / EARLIER / f"round-{self.saved:06d}.pt") as temporary:
-                _link(latest, temporary)
+                link(latest, temporary)
         checkpoints.save(latest, state)
-        self.saved, self._latest_is_whole = done, True
+        self.saved, self.latest_is_whole = done, True
         self._prune(done)
 
     def _prune(self, done: int) -> None:
@@ -108,7 +108,7 @@ def no_checkpoint(folder: Path) -> CheckpointError:
     )
 
 
-def _link(source: Path, target: Path) -> None:
+def link(source: Path, target: Path) -> None:
     """A second name for a file, or a copy where the file system knows no second names."""
     try:
         os.link(source, target)

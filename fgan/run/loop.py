@@ -17,12 +17,14 @@ from fgan.data import DataSet, Fingerprint, Rounds, batches, placed
 from fgan.data.files import make_folder, remove_temporary
 from fgan.data.iterables import Iterables, Keys
 from fgan.run import positions, same_data
+from fgan.run.best import Best
 from fgan.run.checkpoints import not_finite
 from fgan.run.configuration import Run
+from fgan.run.evaluating import Evaluates, Evaluations, evaluations_of
 from fgan.run.history import CHECKPOINT, EARLIER, History, no_checkpoint
 from fgan.run.lock import exclusive
 from fgan.run.loggers import Logger, check_loggers
-from fgan.run.metrics import MetricsFile
+from fgan.run.metrics import MetricsFile, scores
 from fgan.run.records import DivergenceError, Records, SaveError, writing
 from fgan.run.samples import draw_samples, fixed_samples, remove_later, takes_conditions
 from fgan.run.signals import interruptible
@@ -59,6 +61,8 @@ def train(
     flip: bool = False,
     keys: Keys | None = None,
     loggers: Sequence[Logger] = (),
+    evaluate_every: int | None = None,
+    evaluator: Evaluates | None = None,
 ) -> GANState:
     """Train for `rounds` rounds and return the final state.
 
@@ -89,6 +93,12 @@ def train(
 
     loggers: `fgan.run.loggers.Logger`s, told of the figures, pictures and the end of the run beside
         the files, such as `TensorBoard` and `WandB` there.
+    evaluate_every: rounds between evaluations, each of them a checkpoint too, and the last round is
+        evaluated. The figures are in `metrics.jsonl` under names that begin with "evaluation_", and
+        `best.pt` is the checkpoint with the smallest distance. The training keeps its bits.
+    evaluator: by default, `fgan.evaluation.Evaluator` with 2,000 samples of the test split, or of a
+        half that is held out; of images in the features of a classifier, which is trained before
+        the first round unless it is on disk.
 
     Raises ValueError before the first round for settings and data that do not fit, for a `state` of
     another algorithm, for an `out` that holds another run, and for one that another run writes into
@@ -113,6 +123,7 @@ def train(
     plan = _Plan(rounds, size, seed, wanted, flip)
     fixed = fixed_samples(algorithm, preview, seed, wanted, first)
     _check_fit(algorithm, first, source, preview, fixed, plan)
+    evaluations = evaluations_of(evaluator, evaluate_every, rounds, wanted, data, source)
     with ExitStack() as stack:
         state, records = _open(
             stack,
@@ -129,26 +140,29 @@ def train(
             run,
             frozenset(not_finite(initial)),  # such as a mask of infinities among the buffers
             loggers,
+            evaluations,
         )
         start = int(state.round)
         place = positions.load(Path(out)).get(start) if resume else None
         stream = _batches(algorithm, state, source, plan, start, rounds - start, place)
         records.stream = stream
         stopping = stack.enter_context(interruptible())
-        done, info = start, None
+        done, info, evaluated = start, None, False
         for index, batch in enumerate(stream, start):
             state, info = algorithm.step(state, batch, algorithm.noise(seed, index, size))
             done = index + 1
             stopped = stopping.is_set()  # once: a signal from here on ends the next round
             last = done == rounds or stopped
             records.advance(done)
-            if done % log_every == 0 or last:
+            evaluated = records.evaluate(done, info, state)
+            if done % log_every == 0 or last or evaluated:
                 records.log(done, info)
-            if done % every == 0 or last:
+            if done % every == 0 or last or evaluated:
                 records.save(done, info, state)
             if stopped:
                 break
         else:
+            info = None if evaluated else info  # its figures and its checkpoint are there
             _ended_early(records, preview.name, done, rounds, log_every, every, info, state)
     return state
 
@@ -268,6 +282,7 @@ def _open(
     run: Run | None,
     excused: frozenset[str],
     loggers: tuple[Logger, ...],
+    evaluations: Evaluations | None,
 ) -> tuple[GANState, Records]:
     """The state that the run starts from, and its files, open until the stack closes."""
     history = stack.enter_context(_locked(out, resume, keep))
@@ -278,6 +293,8 @@ def _open(
     if start > rounds:
         raise ValueError(f"{out} has {start} rounds already, and {rounds} were asked for")
     with writing(history, out):
+        by = None if evaluations is None else evaluations.best_by
+        best = Best(out, start, scores(out / METRICS, by), history.latest_is_whole)
         metrics = MetricsFile(out / METRICS, start)
         stack.callback(metrics.on_end, start)
         remove_later(out / SAMPLES, start)
@@ -289,7 +306,7 @@ def _open(
 
     screen = stack.enter_context(display or Display(rounds, start))
     files = (history, metrics, screen, out / SAMPLES)
-    records = Records(algorithm, data, fixed, *files, excused, start, loggers)
+    records = Records(algorithm, data, fixed, *files, excused, start, loggers, evaluations, best)
     stack.callback(records.end)
     return state, records
 

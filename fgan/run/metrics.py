@@ -51,6 +51,19 @@ class MetricsFile:
         self._file.close()
 
 
+def scores(path: Path, name: str | None) -> dict[int, float]:
+    """The figure `name` by round, in the whole lines of `metrics.jsonl` that have it."""
+    found: dict[int, float] = {}
+    if name is None or not path.is_file():
+        return found
+    for line in path.read_bytes().splitlines(keepends=True):
+        number = _round_of(line)
+        value = None if number is None else parse_object(line.decode()).get(name)
+        if number is not None and isinstance(value, int | float):
+            found[number] = float(value)
+    return found
+
+
 def _kept(path: Path, content: bytes, rounds_done: int) -> bytes:
     """The lines of the rounds up to `rounds_done`."""
     lines = content.splitlines(keepends=True)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fgan.recipes import RECIPES
-from fgan.run.build import QUICK_RATE, model_of
+from fgan.run.build import AVERAGED, QUICK_RATE, model_of
 from fgan.run.settings import Config
 
 Given = dict[str, Any]
@@ -24,6 +24,8 @@ _WITH_PENALTY: Given = {
 _ON_IMAGES: dict[str, Given] = {
     "wgan-gp": _WITH_PENALTY | {"penalty_weight": 1.0},
     "wgan-div": _WITH_PENALTY | {"k": 1.0, "p": 6.0},
+    "gan": _WITH_PENALTY | {"gamma": 1.0},
+    "hinge-gan": _WITH_PENALTY | {"critic_norm": "spectral"},
     "r3gan": _WITH_PENALTY | {"gamma": 1.0},
 }
 """The choice for convolutional networks on images, by recipe."""
@@ -42,7 +44,9 @@ def minutes(given: Given, shape: tuple[int, ...], num_classes: int) -> Given:
     chosen: Given = {"lr": QUICK_RATE}
     if not _has_conv_images(given, shape):
         return chosen | given
-    chosen |= {"full_resolution": True} | _ON_IMAGES.get(Config(**given).recipe, {})
+    chosen |= {"full_resolution": True, "ema_warmup": True} | _ON_IMAGES.get(
+        Config(**given).recipe, {}
+    )
     if not (Config(**given).conditional and num_classes):
         chosen = {k: v for k, v in chosen.items() if not k.endswith("conditioning")}
     chosen |= given
@@ -93,7 +97,7 @@ def average(rounds: int) -> float:
     The half-life is then a 22nd of the run, whatever its length: the average has forgotten the bad
     generators of the start, and still evens out the rounds at the end.
     """
-    return round(min(max(1 - 15 / rounds, 0.9), 0.9995), 5)
+    return round(min(max(1 - AVERAGED / rounds, 0.9), 0.9995), 5)
 
 
 def _has_conv_images(given: Given, shape: tuple[int, ...]) -> bool:

@@ -97,6 +97,10 @@ class Display:
                 highlight=False,
             )
 
+    def say(self, line: str) -> None:
+        """Show a line that stays."""
+        self._console.print(line, soft_wrap=True, highlight=False)
+
     def _pace(self, done: int) -> str:
         epoch = "" if self.epoch is None else f"epoch {self.epoch:.1f}  "
         return f"{epoch}{self._speed(done):.1f} rounds/s"

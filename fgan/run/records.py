@@ -6,14 +6,16 @@ import math
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import torch
 from torch import Tensor
 
 from fgan.data import DataSet, Rounds
 from fgan.run import checkpoints, positions
+from fgan.run.best import Best
 from fgan.run.curves import CURVES, Curves
+from fgan.run.evaluating import Evaluations
 from fgan.run.history import History
 from fgan.run.loggers import Logger
 from fgan.run.metrics import MetricsFile
@@ -63,6 +65,8 @@ class Records:
         excused: frozenset[str],
         done: int = 0,
         loggers: tuple[Logger, ...] = (),
+        evaluations: Evaluations | None = None,
+        best: Best | None = None,
     ) -> None:
         """excused: the leaves of the state that may hold numbers that are not finite."""
         self._algorithm, self._data, self._fixed = algorithm, data, fixed
@@ -70,6 +74,8 @@ class Records:
         self._pictures, self._excused = pictures, excused
         self._curves = Curves(pictures.parent / CURVES, metrics.path)
         self._done, self._loggers = done, loggers
+        self._evaluations, self._best = evaluations, best
+        self._evaluated: dict[str, float] = {}
         self.stream: Rounds | None = None
         """The batches of the run, whose epoch is shown and whose position is kept."""
 
@@ -86,12 +92,29 @@ class Records:
             for logger in (self._curves, *self._loggers):
                 stack.callback(logger.on_end, self._done)
 
+    def evaluate(self, done: int, info: GANInfo, state: GANState) -> bool:
+        """Evaluate the state where that is due, for `log` and `save`, and say what it has cost.
+
+        Raises DivergenceError as they do, and where a generated sample or a figure is not finite.
+        """
+        self._evaluated = {}
+        if self._evaluations is None or not self._evaluations.are_due(done):
+            return False
+        self._figures(done, info)
+        self._check_finite(done, state)
+        try:
+            self._evaluated, line = self._evaluations.take(self._algorithm, state)
+        except ValueError as error:
+            self._diverged(done, str(error))
+        self._screen.say(f"evaluated  round {done}: {line}")
+        return True
+
     def log(self, done: int, info: GANInfo) -> None:
-        """Write the figures of round `done` and show them.
+        """Write the figures of round `done` and show them, with those of its evaluation.
 
         Raises DivergenceError where one is not finite, SaveError where they cannot be written.
         """
-        figures = self._figures(done, info)
+        figures = self._figures(done, info) | self._evaluated
         with writing(self._history, self._metrics.path):
             self._metrics.on_round(done, figures)
         self._screen.show(done, figures)
@@ -108,9 +131,7 @@ class Records:
         Raises DivergenceError and SaveError as `log` does.
         """
         self._figures(done, info)
-        wrong = [name for name in checkpoints.not_finite(state) if name not in self._excused]
-        if wrong:
-            self._diverged(done, f"the state's {wrong[0]} is not finite")
+        self._check_finite(done, state)
         latent, labels = self._fixed
         samples = draw_samples(self._algorithm, state, latent, labels, self._data)
         path = picture_path(self._pictures, done)
@@ -122,6 +143,8 @@ class Records:
                 positions.save(self._pictures.parent, done, here, self._history.keep)
             save_samples(path, samples, labels, self._data)
             self._history.save(state, done)
+            if self._best is not None and self._evaluations is not None and self._evaluated:
+                self._best.offer(self._evaluated[self._evaluations.best_by])
         picture = path if path.exists() else None
         for logger in self._loggers:
             logger.on_samples(done, samples.detach(), labels, picture)
@@ -138,7 +161,12 @@ class Records:
                 self._diverged(done, f"{name} is {value}")
         return figures
 
-    def _diverged(self, done: int, what: str) -> None:
+    def _check_finite(self, done: int, state: GANState) -> None:
+        wrong = [name for name in checkpoints.not_finite(state) if name not in self._excused]
+        if wrong:
+            self._diverged(done, f"the state's {wrong[0]} is not finite")
+
+    def _diverged(self, done: int, what: str) -> NoReturn:
         saved = self._history.saved
         kept = "Nothing has been saved yet" if saved is None else f"Round {saved} is kept"
         raise DivergenceError(

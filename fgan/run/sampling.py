@@ -49,6 +49,7 @@ def sample_run(
     film: Path | None = None,
     interpolate: int | None = None,
     truncation: float | None = None,
+    best: bool = False,
 ) -> None:
     """Draw from the run in `folder`, and write all that has a place: `out`, `files`, `sheets`,
     `film`.
@@ -68,7 +69,7 @@ def sample_run(
         say(f"{save_film(folder / SAMPLES, film)} pictures of training in {film}")
     if (out, files, sheets) == (None,) * 3:
         return
-    trained = load(folder, device)
+    trained = load(folder, device, best=best)
 
     def drawn(condition: str | int | None) -> Drawn:
         return draw(trained, count, condition, seed, truncation, interpolate)

@@ -69,6 +69,9 @@ class Config:
     )
     log_every: int = _of_run(10, "N", "rounds between lines of figures (default: {default})")
     sample_every: int | None = _of_run(None, "N", "rounds between pictures and checkpoints")
+    evaluate_every: int | None = _of_run(
+        None, "N", "rounds between evaluations; the best checkpoint is kept (default: none)"
+    )
 
     model: str = _of_networks("auto", "NAME", f"{', '.join(MODELS)} (default: by the data)")
     latent_dim: int = _of_networks(64, "Z", "(default: {default})")
@@ -103,6 +106,9 @@ class Config:
     ema_decay: float | None = _of_optimisers(
         0.99, "E", "of the generator's average (default: by the rounds; of points {default})"
     )
+    ema_warmup: bool = _of_optimisers(
+        False, "", "an average of the last rounds alone at first (default: by the preset)"
+    )
 
     n_critic: int | None = _of_recipe(None, "N", "critic updates a round")
     update: str = _of_recipe("alternating", "WAY", "{default} (default) or simultaneous")
@@ -115,12 +121,14 @@ class Config:
     k: float | None = _of_recipe(None, "K", "wgan-div (default: by the preset, else 2)")
     p: float | None = _of_recipe(None, "P", "wgan-div (default: 6)")
     sample_at: str | None = _of_recipe(None, "PU", f"wgan-gp, wgan-div: {', '.join(SAMPLE_AT)}")
-    gamma: float | None = _of_recipe(None, "G", "r3gan (default: 1)")
+    gamma: float | None = _of_recipe(
+        None, "G", "gan: R1 (default: by the preset, else 0); r3gan (default: 1)"
+    )
 
     def __post_init__(self) -> None:
         _check_names(self)
         counts = ("rounds", "batch_size", "latent_dim", "width", "log_every", "sample_every")
-        for name in (*counts, "accumulate", "n_critic"):
+        for name in (*counts, "evaluate_every", "accumulate", "n_critic"):
             value = getattr(self, name)
             if value is not None:
                 check_count(name, value)

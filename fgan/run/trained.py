@@ -17,13 +17,14 @@ from fgan.data.devices import as_device
 from fgan.networks.functional import arity, copied, make_functional
 from fgan.recipes import gan
 from fgan.run import checkpoints, same_data
+from fgan.run.best import read_best
 from fgan.run.configuration import Config, Run
 from fgan.run.history import load_latest, read_latest
 from fgan.run.json_files import read_object
 from fgan.run.latents import latents
 from fgan.run.loop import CONFIG
 from fgan.run.weights import PLAYERS, fill, is_export, read_round, read_weights
-from fgan.scalars import check_count
+from fgan.scalars import check_count, check_flag
 from fgan.scores import as_scores, describe
 from fgan.seeds import as_integer
 from fgan.types import EMA, Algorithm, GANState, Params, PlayerState
@@ -134,6 +135,7 @@ def load(
     *,
     generator: nn.Module | None = None,
     critic: nn.Module | None = None,
+    best: bool = False,
 ) -> Trained:
     """What the run in `folder` left behind, from its latest whole checkpoint.
 
@@ -141,6 +143,8 @@ def load(
     device: default: CUDA where there is one, else the CPU; that of `generator` where it is given.
     generator, critic: the networks of a run that a script made; `config.json` says nothing of
         them. Their weights and buffers are of no account, and they are not changed.
+    best: take the best checkpoint in place of the latest, of a run that evaluated itself
+        (`evaluate_every`); `state.round` tells its round.
 
     Raises ValueError for a folder without a run, for networks that are missing or do not fit, and
     `fgan.run.checkpoints.CheckpointError`, a ValueError, where no checkpoint can be used.
@@ -160,12 +164,18 @@ def load(
     if not os.path.lexists(folder / CONFIG):
         raise ValueError(f"there is no run in {folder}: no {CONFIG}")
     content = read_object(folder / CONFIG)
+    check_flag("best", best)
     of_weights = is_export(folder)
+    if of_weights and best:
+        raise ValueError(f"{folder} is an export, which has one state: leave best out")
     if "recipe" in content:
         run = Run.load(folder / CONFIG)
         algorithm, players = _of_run(run, folder, target, players)
         if of_weights:
             state = _from_weights(folder, algorithm, players)
+        elif best:
+            like = algorithm.init()
+            state = read_best(folder, lambda path: checkpoints.load(path, like))
         else:
             state, _ = load_latest(folder, like=algorithm.init())
         conditional = run.config.conditional and bool(run.class_names)  # not without classes
@@ -180,6 +190,8 @@ def load(
     if of_weights:
         algorithm = _without_rounds(players, keeps_ema=False)
         state = _from_weights(folder, algorithm, players)
+    elif best:
+        algorithm, state = read_best(folder, partial(_of_script, players))
     else:
         (algorithm, state), _ = read_latest(folder, partial(_of_script, players))
     trained = _trained(algorithm, state, ScriptConfig(data.name, False), data.class_names, players)

@@ -41,6 +41,7 @@ from fgan.objectives import adversarial, adversarial_generator
         ("wgan", dict(clip=0.0), r"clip.*0\.0"),
         ("dragan", dict(penalty_weight=-1.0), r"penalty_weight.*-1\.0"),
         ("r3gan", dict(gamma=-1.0), r"gamma.*-1\.0"),
+        ("gan", dict(gamma=-0.5), r"gamma.*-0\.5"),
         ("wgan", dict(ema_decay=1.0), r"ema_decay.*1\.0"),
         ("wgan", dict(latent_dim=0), "latent_dim.*0"),
         ("wgan_gp", dict(update="simultaneous", n_critic=5), "one critic update.*5"),

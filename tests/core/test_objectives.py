@@ -575,3 +575,21 @@ def test_a_scheduled_running_average_in_a_population():
         expected = {n: torch.lerp(before[n], p, weight) for n, p in state.generator.params.items()}
         assert_close(state.ema.params, expected, atol=1e-6)
         assert_close(tree.unstack(states.ema.params)[0], state.ema.params, atol=1e-6)
+
+
+def test_r1_of_the_gan_is_swept_and_scheduled():
+    """γ as a number, a tensor or a function of the rounds is one penalty; 0 is none at all."""
+
+    def first(**options):
+        algorithm = fgan.gan(*pair(), **options)
+        batch, noise = make_batch(n_critic=1), algorithm.noise(0, 0, 4)
+        return algorithm.step(algorithm.init(0), batch, noise)[1]
+
+    expected, without = first(gamma=0.6), first()
+    for gamma in (torch.tensor(0.6, dtype=torch.float64), lambda count: 0.6 + 0 * count.double()):
+        assert_close(first(gamma=gamma), expected)
+    assert without.terms == {}
+    assert_close(expected.critic_loss, without.critic_loss + 0.3 * expected.penalty)
+    fgan.gan(*pair(critic_norm="batch"))  # refused with R1 alone
+    with pytest.raises(ValueError, match="BatchNorm"):
+        fgan.gan(*pair(critic_norm="batch"), gamma=0.1)

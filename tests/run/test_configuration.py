@@ -12,11 +12,12 @@ import fgan
 from fgan import augment, models
 from fgan.cli import main
 from fgan.recipes import RECIPES
-from fgan.run import compiling
+from fgan.run import build, compiling
 from fgan.run.configuration import Config, Run
 from fgan.run.flags import as_toml, merged, read_toml
 from fgan.run.presets import PRESETS, average, complete
 from fgan.run.settings import KIND_OF, kinds_of
+from fgan.scalars import scalar_at
 from fgan.types import Batch
 
 SHAPE, NAMES, SIZE = (1, 8, 8), ("a", "b", "c"), 4
@@ -452,6 +453,10 @@ def test_the_default_preset_on_images():
     unlabelled = complete({}, "minutes", IMAGES, 0)
     assert (unlabelled.generator_conditioning, unlabelled.critic_conditioning) == ("one_hot",) * 2
     assert complete({"data": "rings"}, "minutes", POINTS, 3) == Config(data="rings", lr=1e-3)
+    assert complete({"recipe": "gan"}, "minutes", IMAGES, 3).gamma == 1.0
+    assert complete({"recipe": "gan"}, "paper", IMAGES, 3).gamma is None
+    assert complete({"recipe": "hinge-gan"}, "minutes", IMAGES, 3).critic_norm == "spectral"
+    assert complete({"recipe": "hinge-gan"}, "minutes", POINTS, 3).critic_norm is None
 
 
 def test_the_average_follows_the_length_of_the_run():
@@ -461,6 +466,26 @@ def test_the_average_follows_the_length_of_the_run():
     assert average(1) == 0.9
     assert average(10**9) == 0.9995
     assert complete({"rounds": 2_000}, "minutes", IMAGES, 3).ema_decay == average(2_000)
+
+
+def test_the_average_is_short_at_first(monkeypatch):
+    """Its decay, round by round: that of the run so far, up to the setting's; else the setting."""
+    given = {}
+    monkeypatch.setitem(
+        RECIPES,
+        "gan",
+        RECIPES["gan"]._replace(function=lambda *_, **settings: given.update(settings)),
+    )
+    for warm in (True, False):
+        config = Config(recipe="gan", ema_decay=0.97, ema_warmup=warm)
+        build.algorithm_of(config, POINTS, None, None)
+        decays = [float(scalar_at(given["ema_decay"], torch.tensor(t))) for t in (0, 14, 29, 999)]
+        assert decays == pytest.approx([0.0, 0.0, 0.5, 0.97] if warm else [0.97] * 4)
+    build.algorithm_of(Config(recipe="gan", ema_decay=None, ema_warmup=True), POINTS, None, None)
+    assert given["ema_decay"] is None
+    assert complete({}, "minutes", IMAGES, 3).ema_warmup
+    assert not complete({}, "paper", IMAGES, 3).ema_warmup
+    assert not complete({}, "minutes", POINTS, 3).ema_warmup
 
 
 def test_compiling_is_for_runs_that_repay_it():

@@ -1,0 +1,107 @@
+"""An evaluation that is taken again and again while a run goes on: no more than it must cost."""
+
+from torch import Tensor
+
+from fgan.data import DataSet
+from fgan.evaluation.comparison import check_enough, is_image
+from fgan.evaluation.distances import frechet_distance, sliced_wasserstein
+from fgan.evaluation.features import Features, extract, standardised
+from fgan.evaluation.neighbours import neighbourhoods
+from fgan.evaluation.points import mixture_of, modes
+from fgan.evaluation.splits import chosen
+from fgan.evaluation.trained import FEWEST, check_one_run, critic_distance, draw
+from fgan.scalars import check_count
+from fgan.types import Algorithm, GANState
+
+SAMPLES = 2000
+"""Distances of so few are larger than those of the 5,000 of `fgan evaluate`: compare equal
+numbers."""
+
+
+class Evaluator:
+    """The figures of `evaluate_state` that tell how a run goes on, without intervals.
+
+    The features of the real samples are computed once.
+
+    - `frechet_distance` (`fid` in Inception features), where there are more samples than features;
+    - `precision`, `recall`, `density` and `coverage`;
+    - `label_accuracy`, for classes as conditions and features with a classifier;
+    - for all but images `sliced_wasserstein`; for the points of a known mixture `modes_covered` and
+      `high_quality`;
+    - `critic_distance`: the critic's mean D(real) - mean D(fake).
+    """
+
+    def __init__(
+        self,
+        reference: DataSet,
+        features: Features | None = None,
+        *,
+        samples: int = SAMPLES,
+        seed: int = 0,
+    ) -> None:
+        """reference: what generated samples are compared with, `samples` of them.
+
+        features: as for `evaluate_state`; needed for images.
+
+        Raises ValueError for images without features, for fewer than six samples, and for images
+        in no more samples than features.
+        """
+        self.samples, self.seed = check_count("samples", samples, FEWEST), seed
+        self.real = chosen(reference, self.samples, seed)
+        check_count("samples of the reference", len(self.real), FEWEST)
+        self._is_image = is_image(reference)
+        if features is None:
+            if self._is_image:
+                raise ValueError(
+                    "images are compared in the features of a network: train a classifier "
+                    "(fgan.evaluation.train_classifier), or use module_features(module, name)"
+                )
+            features = standardised(self.real.samples)
+        self.features = features
+        self._mixture = mixture_of(reference)
+        self._of_real = extract(features.extract, self.real.samples)
+        if self._is_image:
+            count = min(len(self.real), self.samples)
+            check_enough(features.name, self._of_real.shape[1], count)
+
+    @property
+    def best_by(self) -> str:
+        """The figure whose smallest value is the best: of images the Fréchet distance, of all
+        others the sliced Wasserstein distance, which sees more than means and covariances."""
+        if not self._is_image:
+            return "sliced_wasserstein"
+        return "fid" if self.features.is_inception else "frechet_distance"
+
+    def __call__(
+        self, algorithm: Algorithm, state: GANState, conditional: bool = True
+    ) -> dict[str, float]:
+        """The figures of a state, by name.
+
+        The generator is in evaluation mode, with EMA weights where kept; a conditional one is given
+        the conditions of the real samples in turn. The state stays as it is, and no random number
+        of the run is used. Raises ValueError for a population, and for
+        generated samples or features that are not finite.
+        """
+        check_one_run(algorithm)
+        conditional = conditional and self.real.labels is not None
+        fake, labels = draw(algorithm, state, self.real, self.samples, self.seed, conditional)
+        own = fake.to(self.real.samples.device)
+        of_fake, of_real = extract(self.features.extract, own), self._of_real
+        found: dict[str, Tensor] = {}
+        if min(len(of_real), len(of_fake)) > of_real.shape[1]:
+            name = "fid" if self.features.is_inception else "frechet_distance"
+            found[name] = frechet_distance(of_real, of_fake)
+        near = neighbourhoods(of_real, of_fake)
+        found |= {name: values.mean() for name, values in near._asdict().items()}
+        if conditional and self.real.class_names and self.features.classify is not None:
+            seen = extract(self.features.classify, own).argmax(dim=1)
+            found["label_accuracy"] = (seen == labels.to(seen.device)).double().mean()
+        if not self._is_image:
+            found["sliced_wasserstein"] = sliced_wasserstein(of_real, of_fake, seed=self.seed)
+        if self._mixture is not None:
+            at = modes(own, self._mixture.centres.to(own), self._mixture.std)
+            found["modes_covered"], found["high_quality"] = at.covered, at.high_quality
+        found["critic_distance"] = critic_distance(
+            algorithm, state, self.real, fake, labels, conditional
+        )
+        return {name: float(value) for name, value in found.items()}

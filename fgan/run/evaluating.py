@@ -1,0 +1,134 @@
+"""Evaluations in the course of a run: when they are due, what they cost, and what is compared."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from fgan.data import DataSet
+from fgan.evaluation.comparison import is_image
+from fgan.evaluation.evaluator import Evaluator
+from fgan.evaluation.splits import Parts, held_out, load_parts
+from fgan.run.features import cached_classifier
+from fgan.run.source import Source
+from fgan.scalars import check_count
+from fgan.types import Algorithm, GANState
+
+PREFIX = "evaluation_"
+"""Before the name of an evaluation's figure, so that it is none of a round's own."""
+
+_SHOWN = {
+    "fid": "FID",
+    "frechet_distance": "Fréchet distance",
+    "sliced_wasserstein": "sliced Wasserstein distance",
+    "modes_covered": "modes covered",
+    "high_quality": "high quality",
+    "label_accuracy": "label accuracy",
+    "precision": "precision",
+    "recall": "recall",
+}
+
+
+class Evaluates(Protocol):
+    """What `fgan.train` takes as evaluator, such as `fgan.evaluation.Evaluator`."""
+
+    @property
+    def best_by(self) -> str:
+        """The name of the figure whose smallest value is the best."""
+
+    def __call__(
+        self, algorithm: Algorithm, state: GANState, conditional: bool = True
+    ) -> dict[str, float]:
+        """The figures of a state by name: finite numbers, `best_by` among them."""
+
+
+class Evaluations:
+    """The evaluations of a run."""
+
+    def __init__(self, evaluator: Evaluates, every: int, rounds: int, conditional: bool) -> None:
+        self._evaluator, self._every, self._rounds = evaluator, every, rounds
+        self._conditional = conditional
+        self.seconds = 0.0
+        """That the evaluations have taken so far."""
+        self.best_by = PREFIX + evaluator.best_by
+
+    def are_due(self, done: int) -> bool:
+        """Whether round `done` is evaluated: every so many rounds, and the last one."""
+        return done % self._every == 0 or done == self._rounds
+
+    def take(self, algorithm: Algorithm, state: GANState) -> tuple[dict[str, float], str]:
+        """The figures of a state, as they stand in `metrics.jsonl`, and a line about them.
+
+        Raises ValueError where a figure is not finite.
+        """
+        began = time.monotonic()
+        found = self._evaluator(algorithm, state, self._conditional)
+        spent = time.monotonic() - began
+        self.seconds += spent
+        for name, value in found.items():
+            if not math.isfinite(value):
+                raise ValueError(f"the evaluation's {name} is {value}")
+        words = [f"{_SHOWN[name]} {value:.4g}" for name, value in found.items() if name in _SHOWN]
+        line = f"{', '.join(words)} ({spent:.1f} s, so far {self.seconds:.1f} s)"
+        return {PREFIX + name: value for name, value in found.items()}, line
+
+
+def evaluations_of(
+    evaluator: Evaluates | None,
+    every: int | None,
+    rounds: int,
+    conditional: bool,
+    data: object,
+    source: Source,
+) -> Evaluations | None:
+    """The evaluations that were asked for, with the default evaluator where none was given.
+
+    data: as `fgan.train` was given it; source: the same, loaded.
+
+    Raises ValueError for an `evaluator` without `every` or of another kind, and for data that no
+    default evaluator can be made of.
+    """
+    if every is None:
+        if evaluator is not None:
+            raise ValueError("an evaluator is used every so many rounds: give evaluate_every too")
+        return None
+    every = check_count("evaluate_every", every)
+    if evaluator is None:
+        evaluator = default_evaluator(data, source)
+    elif not (callable(evaluator) and isinstance(getattr(evaluator, "best_by", None), str)):
+        raise ValueError(
+            "evaluator is a fgan.evaluation.Evaluator, or another function of an algorithm and a "
+            f"state with the attribute best_by, and {evaluator!r} was given"
+        )
+    return Evaluations(evaluator, every, rounds, conditional)
+
+
+def default_evaluator(data: object, source: Source) -> Evaluator:
+    """Compares with the test split of a data set that has one, or else with a half held out.
+
+    Raises ValueError for data that are no data set of tensors, and as `evaluator_of` does.
+    """
+    if not isinstance(source, DataSet):
+        raise ValueError(
+            "evaluate_every needs samples to compare with, and the data are read batch by batch: "
+            "give evaluator=fgan.evaluation.Evaluator(reference, features) with a DataSet of them"
+        )
+    if isinstance(data, str):
+        device = source.samples.device
+        return evaluator_of(load_parts(data, device=device, training=source), print)
+    return evaluator_of(held_out(source), print)
+
+
+def evaluator_of(parts: Parts, say: Callable[[str], None]) -> Evaluator:
+    """The evaluator of data in two parts; of images, in the features of their classifier.
+
+    say: is told what takes time.
+
+    Raises ValueError as `cached_classifier` and `Evaluator` do.
+    """
+    features = None
+    if is_image(parts.reference):
+        features = cached_classifier(parts.training, parts.reference, say=say).as_features()
+    return Evaluator(parts.reference, features)
