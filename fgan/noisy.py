@@ -44,6 +44,12 @@ def noisy(objective: Objective, draw: Draw) -> Objective:
 
     Raises ValueError for what is no `Draw` with a shape, for an objective that has noise already,
     and at the first round where a penalty calls the critic on one sample at a time.
+
+    Example:
+        >>> from fgan.noisy import noisy
+        >>> plain = fgan.objectives.adversarial(fgan.losses.hinge_critic_loss)
+        >>> noisy(plain, fgan.objectives.Draw("uniform", (256,))).draws
+        {'critic_noise': Draw(distribution='uniform', shape=(256,))}
     """
     if not isinstance(draw, Draw) or draw.shape is None:
         raise ValueError(

@@ -48,6 +48,14 @@ def skip_nonfinite(algorithm: Algorithm) -> Algorithm:
     guarded one. An accumulated algorithm is guarded as a whole:
     `fgan.skip_nonfinite(fgan.accumulate(algorithm, parts))`. The round raises ValueError for a
     state of the algorithm itself.
+
+    Example:
+        >>> algorithm = fgan.wgan(torch.nn.Linear(4, 2), torch.nn.Linear(2, 1), latent_dim=4)
+        >>> guarded = fgan.skip_nonfinite(algorithm)
+        >>> noise, batch = guarded.noise(0, 0, batch_size=8), torch.full((5, 8, 2), torch.nan)
+        >>> state, info = guarded.step(guarded.init(seed=0), fgan.Batch(batch), noise)
+        >>> int(info.terms["critic_skipped"]), int(info.terms["generator_skipped"])
+        (5, 0)
     """
     check_plain(algorithm, "fgan.skip_nonfinite(algorithm)", "guarded")
     whole = algorithm.parts

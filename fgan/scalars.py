@@ -110,6 +110,11 @@ def linear(start: float, end: float, steps: int) -> Schedule:
 
     The residual CIFAR-10 runs of Gulrajani et al. 2017 (arXiv 1704.00028) decay Adam's rate so, to
     zero. Raises ValueError for a negative value or steps below 1.
+
+    Example:
+        >>> rate = fgan.optim.linear(1.0, 0.0, 4)
+        >>> [float(rate(torch.tensor(t))) for t in (0, 1, 4, 9)]
+        [1.0, 0.75, 0.0, 0.0]
     """
     start, end, steps = _check_ends(start, end, steps)
 
@@ -125,6 +130,11 @@ def cosine(start: float, end: float, steps: int) -> Schedule:
     end + (start - end)(1 + cos(π t / steps)) / 2 (Loshchilov & Hutter 2017, arXiv 1608.03983, eq.
     5). R3GAN's schedules are of this form (Huang et al. 2025, arXiv 2501.05441). Raises ValueError
     for a negative value or steps below 1.
+
+    Example:
+        >>> rate = fgan.optim.cosine(1.0, 0.0, 4)
+        >>> [round(float(rate(torch.tensor(t))), 4) for t in (0, 2, 4, 9)]
+        [1.0, 0.5, 0.0, 0.0]
     """
     start, end, steps = _check_ends(start, end, steps)
 
@@ -139,6 +149,11 @@ def warmup(scalar: Scalar, steps: int) -> Schedule:
     """`scalar`, multiplied by (t + 1) / steps in the first `steps` counts.
 
     A schedule inside counts from the very first count too. Raises ValueError for steps below 1.
+
+    Example:
+        >>> rate = fgan.optim.warmup(8.0, 4)
+        >>> [float(rate(torch.tensor(t))) for t in (0, 1, 3, 9)]
+        [2.0, 4.0, 8.0, 8.0]
     """
     scalar = check_scalar("a warmed-up value", scalar, 0.0)
     steps = check_count("steps", steps)

@@ -71,7 +71,14 @@ def _block(inputs: int, outputs: int, stride: int = 1) -> list[nn.Module]:
 
 
 class TrainedClassifier(NamedTuple):
-    """A classifier and what is known about it."""
+    """A classifier and what is known about it.
+
+    Example:
+        >>> images = torch.randint(0, 256, (16, 1, 8, 8), dtype=torch.uint8)
+        >>> data = fgan.data.DataSet("noise", images, torch.arange(16) % 2, ("even", "odd"))
+        >>> 0 <= fgan.evaluation.train_classifier(data, data, updates=4).accuracy <= 1
+        True
+    """
 
     module: Classifier
     """In evaluation mode."""
@@ -114,6 +121,13 @@ def train_classifier(
     The global generator does not change. On the device of the data.
 
     Raises ValueError as `build_classifier` does.
+
+    Example:
+        >>> images = torch.randint(0, 256, (16, 1, 8, 8), dtype=torch.uint8)
+        >>> data = fgan.data.DataSet("noise", images, torch.arange(16) % 2, ("even", "odd"))
+        >>> trained = fgan.evaluation.train_classifier(data, data, updates=4)
+        >>> trained.as_features().extract(torch.zeros(3, 1, 8, 8)).shape
+        torch.Size([3, 64])
     """
     device = training.samples.device
     module = reinitialized(build_classifier(training), mix_seed(seed, _INITIAL)).to(device)

@@ -21,6 +21,11 @@ def frechet_distance(a: Tensor, b: Tensor) -> Tensor:
 
     Raises ValueError for no more samples than features. A covariance of N samples has rank N - 1 at
     most, and the distance would measure the missing directions.
+
+    Example:
+        >>> a = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+        >>> round(float(fgan.evaluation.frechet_distance(a, a + 3)), 4)  # ‖(3, 3)‖²
+        18.0
     """
     a, b = check_pair(("the first set's samples", a), ("the second set's samples", b))
     for features in (a, b):
@@ -96,6 +101,11 @@ def kernel_distance(
     dimensions.
 
     Raises ValueError for features that do not fit, and counts below 1 (`subset_size` below 2).
+
+    Example:
+        >>> zeros, ones = torch.zeros(4, 1), torch.ones(4, 1)
+        >>> round(float(fgan.evaluation.kernel_distance(zeros, ones)), 4)  # 1³ + 2³ - 2 · 1³
+        7.0
     """
     return kernel_estimate(a, b, subsets, subset_size, seed).value
 
@@ -148,6 +158,11 @@ def sliced_wasserstein(a: Tensor, b: Tensor, projections: int = 256, seed: int =
     ‖t‖ Γ(F/2) / (√π Γ((F + 1)/2)) on average over the lines.
 
     Raises ValueError for features that do not fit, and `projections` below 1.
+
+    Example:
+        >>> a = torch.tensor([[0.0], [1.0], [5.0]])
+        >>> round(float(fgan.evaluation.sliced_wasserstein(a, a + 2)), 4)
+        2.0
     """
     a, b = check_pair(("the first set's samples", a), ("the second set's samples", b))
     check_count("projections", projections)

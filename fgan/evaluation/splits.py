@@ -36,6 +36,11 @@ def load_parts(
 
     Where it has no test split, or the files of the test split cannot be had, `held_out` parts of
     the training split. The arguments, and what is raised, are those of `fgan.data.load`.
+
+    Example:
+        >>> training, reference, origin = fgan.evaluation.load_parts("rings")
+        >>> origin
+        'held out of the training split'
     """
     data = load(name, root, device, image_size)
     if name in TESTED:
@@ -47,7 +52,14 @@ def load_parts(
 
 
 def held_out(data: DataSet) -> Parts:
-    """Two random parts, the same at every call; the reference is half, at most 10,000 samples."""
+    """Two random parts, the same at every call; the reference is half, at most 10,000 samples.
+
+    Example:
+        >>> data = fgan.data.DataSet("points", torch.randn(10, 2))
+        >>> parts = fgan.evaluation.held_out(data)
+        >>> len(parts.training), len(parts.reference)
+        (5, 5)
+    """
     order = torch.randperm(len(data), generator=generator(0, _SPLITTING))
     size = min(HELD_OUT, len(data) // 2)
     origin = "held out of the training split"

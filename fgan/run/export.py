@@ -67,6 +67,18 @@ def export(
     Raises ValueError for an unknown format, for packages that are not installed (extra `export`),
     for a module that cannot be exported for any batch size, for outputs that differ, and for an
     `out` with the weights of another run.
+
+    Example:
+        >>> from fgan.run.export import export
+        >>> generator = fgan.models.mlp_generator((2,), latent_dim=4, hidden=(8,))
+        >>> critic = fgan.models.mlp_critic((2,), hidden=(8,))
+        >>> points = fgan.data.DataSet("points", torch.randn(100, 2))
+        >>> state = fgan.train(fgan.gan(generator, critic), points, rounds=1, out="runs/to-export")
+        round 1/1 ...
+        >>> trained = fgan.load("runs/to-export", generator=generator, critic=critic)
+        >>> paths = export(trained, "safetensors", run="runs/to-export")
+        >>> sorted(path.name for path in paths)
+        ['config.json', 'critic.safetensors', 'generator.safetensors', 'model-card.md']
     """
     check_format(to)
     run = Path(run)
