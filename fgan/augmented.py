@@ -21,6 +21,8 @@ from fgan.augment import Augmentation
 from fgan.noisy import Objective, for_rows, with_draw
 from fgan.objectives import Critic, Draw
 
+__all__ = ["augmented"]
+
 NAME = "augmentation"
 """Of the random numbers in `data.extra`."""
 

@@ -30,6 +30,8 @@ from torch import Tensor
 from fgan.objectives import Critic, CriticObjective, Draw, GeneratorObjective
 from fgan.scores import describe
 
+__all__ = ["noisy"]
+
 Objective = TypeVar("Objective", CriticObjective, GeneratorObjective)
 
 NAME = "critic_noise"

@@ -305,13 +305,21 @@ class Algorithm(NamedTuple):
     """
 
     init: InitFunction
+    """`state = init(seed=None)`: weights drawn anew, or without a seed those of the modules."""
     step: StepFunction
+    """`state, info = step(state, batch, noise)`: one round."""
     noise: NoiseFunction
+    """`noise(seed, round_index, batch_size)`: all randomness of a round."""
     generate: GenerateFunction
+    """`generate(state, latent, condition=None)`: samples, by the EMA where kept."""
     score: ScoreFunction
+    """`score(state, samples, condition=None)`: the critic on its own, [B]."""
     critic_update: CriticUpdateFunction
+    """`critic_update(state, real, condition, latent, mix, ...)`: (state, `CriticInfo`)."""
     generator_update: GeneratorUpdateFunction
+    """`generator_update(state, latent, condition)`: (state, `GeneratorInfo`)."""
     parts: Parts
+    """What a round is made of, for functions from an algorithm to an algorithm."""
     n_critic: CriticUpdates
     """Critic updates that `noise` is drawn for, and that data should be drawn for."""
     latent_dim: int

@@ -21,6 +21,8 @@ from fgan.run.model_card import CARD, model_card
 from fgan.run.trained import Trained
 from fgan.run.weights import PLAYERS, pack, path_of, unpack, write
 
+__all__ = ["FORMATS", "export"]
+
 FOLDER = "export"
 GRAPHS = {"torch-export": "generator.pt2", "onnx": "generator.onnx"}
 """The files of a generator's graph, by format."""

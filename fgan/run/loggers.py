@@ -11,6 +11,8 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+__all__ = ["Logger", "TensorBoard", "WandB"]
+
 
 class Logger(Protocol):
     """What `fgan.train` tells of a run. What it raises ends the run, the last checkpoint kept.

@@ -28,6 +28,8 @@ from fgan.run.start import started
 from fgan.scalars import check_count
 from fgan.types import Algorithm, Batch, Data, GANInfo, GANState, Gradient, Noise, Parts
 
+__all__ = ["replay"]
+
 Say = Callable[[str], None]
 
 

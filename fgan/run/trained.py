@@ -28,6 +28,8 @@ from fgan.scores import as_scores, describe
 from fgan.seeds import as_integer
 from fgan.types import EMA, Algorithm, GANState, Params, PlayerState
 
+__all__ = ["Trained", "load"]
+
 _TOGETHER = 1000  # samples that are generated at once
 _EMA = 0.999  # stands for the decay that the script chose, which samples do not depend on
 

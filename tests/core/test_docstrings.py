@@ -17,18 +17,12 @@ import torch.distributed as dist
 
 import fgan
 
-NAMED = ("networks", "recipes", "run.configuration", "run.loop", "testing")
-"""Modules whose public names are in `__all__`, beside those that `fgan.__all__` has."""
-
-PARTS = {
-    "augmented": ("augmented",),
-    "noisy": ("noisy",),
-    "run.export": ("export",),
-    "run.loggers": ("Logger", "TensorBoard", "WandB"),
-    "run.replay": ("replay",),
-    "run.trained": ("Trained", "load"),
-}
-"""Modules with other parts too, and the names that are for users."""
+MODULES = (
+    *[name for name in fgan.__all__ if isinstance(getattr(fgan, name), ModuleType)],
+    *("augmented", "networks", "noisy", "recipes", "testing"),
+    *(f"run.{name}" for name in fgan.run.__all__),
+)
+"""Modules below fgan whose public names are in `__all__`."""
 
 NEEDS = {"TensorBoard": "tensorboard", "export": "safetensors"}
 """What the example of a name needs beside fgan; without it the example is not run."""
@@ -36,14 +30,11 @@ NEEDS = {"TensorBoard": "tensorboard", "export": "safetensors"}
 
 def public():
     """module -> name -> object; functions and classes alone, each in the first module it is in."""
-    modules = [name for name in fgan.__all__ if isinstance(getattr(fgan, name), ModuleType)]
-    names = {f"fgan.{name}": None for name in (*modules, *NAMED)}
-    names |= {f"fgan.{name}": parts for name, parts in PARTS.items()}
     seen, found = set(), {}
-    for place, parts in ({"fgan": None} | names).items():
+    for place in ("fgan", *(f"fgan.{name}" for name in MODULES)):
         module = importlib.import_module(place)
         found[place] = {}
-        for name in parts or module.__all__:
+        for name in module.__all__:
             thing = getattr(module, name)
             described = inspect.isclass(thing) or inspect.isfunction(thing)
             if described and id(thing) not in seen:
