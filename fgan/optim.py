@@ -14,7 +14,16 @@ import torch
 from torch import Tensor
 
 from fgan import tree
-from fgan.scalars import Scalar, check_number, check_scalar, cosine, linear, scalar_at, warmup
+from fgan.scalars import (
+    Scalar,
+    check_number,
+    check_scalar,
+    cosine,
+    linear,
+    scalar_at,
+    warmup,
+    widest,
+)
 from fgan.scores import describe
 from fgan.types import Params
 
@@ -212,7 +221,7 @@ def _adam(lr: Scalar, betas: tuple[float, float], eps: float, weight_decay: Scal
         _check_update(AdamState, gradients, state, params, mean=keeps_mean, square=True)
         # The scalars are computed in float64, as torch.optim does in Python: 1 - 0.999**t loses
         # four digits in float32.
-        count = (state.updates + 1).double()
+        count = widest(state.updates + 1)
         rate = scalar_at(lr, state.updates)
         if decays:
             kept = 1 - rate * scalar_at(weight_decay, state.updates)

@@ -20,6 +20,17 @@ from fgan.seeds import as_integer
 Schedule = Callable[[Tensor], float | Tensor]
 Scalar = float | Tensor | Schedule
 
+NO_FLOAT64 = frozenset({"mps"})
+"""The kinds of devices that have no float64."""
+
+
+def widest(count: Tensor) -> Tensor:
+    """A count as a float64 number, or as a float32 one on a device without float64.
+
+    In float32 the factors of Adam's early updates, such as 1 - 0.999 ** t, lose up to four digits.
+    """
+    return count.float() if count.device.type in NO_FLOAT64 else count.double()
+
 
 def scalar_at(scalar: Scalar, count: Tensor) -> float | Tensor:
     """The value at a count: a schedule is called, everything else is what it is."""
@@ -119,7 +130,7 @@ def linear(start: float, end: float, steps: int) -> Schedule:
     start, end, steps = _check_ends(start, end, steps)
 
     def schedule(count: Tensor) -> Tensor:
-        return start + (end - start) * (count.double() / steps).clamp(max=1)
+        return start + (end - start) * (widest(count) / steps).clamp(max=1)
 
     return schedule
 
@@ -139,7 +150,7 @@ def cosine(start: float, end: float, steps: int) -> Schedule:
     start, end, steps = _check_ends(start, end, steps)
 
     def schedule(count: Tensor) -> Tensor:
-        done = (count.double() / steps).clamp(max=1)
+        done = (widest(count) / steps).clamp(max=1)
         return end + (start - end) * (1 + torch.cos(math.pi * done)) / 2
 
     return schedule
@@ -160,7 +171,7 @@ def warmup(scalar: Scalar, steps: int) -> Schedule:
 
     def schedule(count: Tensor) -> Tensor:
         value = scalar_at(scalar, count)
-        return ((count.double() + 1) / steps).clamp(max=1) * value
+        return ((widest(count) + 1) / steps).clamp(max=1) * value
 
     return schedule
 

@@ -320,6 +320,13 @@ BREAKS = {
     "momentum damped": Break(
         "sgd.update", "decay * m + g", "decay * m + (1 - decay) * g", "optim",
     ),
+    "float64 on every device": Break(
+        "_adam", "count = widest(state.updates + 1)", "count = (state.updates + 1).double()",
+        "devices",
+    ),
+    "a schedule in float64 on every device": Break(
+        "scalars.linear", "widest(count) / steps", "count.double() / steps", "devices",
+    ),
     # compiled rounds
     "programs cached by shapes alone": Break(
         "_append_signature", "key += (type(node), structure)", "key += (type(node),)",
