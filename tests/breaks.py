@@ -664,7 +664,7 @@ BREAKS = {
         "PrecisionRecall(_mean(reached.held > 0), _mean(balls.held > 0))", "neighbours",
     ),
     "both sets resampled alike": Break(
-        "bootstrap", "torch.randint(len(each), (len(each),), generator=source)",
+        "bootstrap", 'torch.randint(len(each), (len(each),), generator=source, device="cpu")',
         "torch.randint(len(each), (len(each),), generator=generator(seed, _))", "points",
     ),
     "any features are called Inception's": Break(

@@ -106,7 +106,8 @@ def build_classifier(data: DataSet) -> Classifier:
             f"a classifier needs at least two classes, and {data.name} has {data.num_classes}: use "
             "Inception features, or features of your own"
         )
-    with torch.random.fork_rng(devices=[]):  # the layers draw their first weights from it
+    # The layers draw their first weights from the global generator of the CPU.
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         module = Classifier(data.sample_shape, data.num_classes)
     return module.to(memory_format=torch.channels_last)  # a fifth faster on a CPU
 

@@ -60,7 +60,7 @@ def held_out(data: DataSet) -> Parts:
         >>> len(parts.training), len(parts.reference)
         (5, 5)
     """
-    order = torch.randperm(len(data), generator=generator(0, _SPLITTING))
+    order = torch.randperm(len(data), generator=generator(0, _SPLITTING), device="cpu")
     size = min(HELD_OUT, len(data) // 2)
     origin = "held out of the training split"
     return Parts(_subset(data, order[size:]), _subset(data, order[:size]), origin)
@@ -68,7 +68,7 @@ def held_out(data: DataSet) -> Parts:
 
 def chosen(data: DataSet, count: int, seed: int = 0, skip: int = 0) -> DataSet:
     """`count` random samples of `data`, or as many as it has, after the first `skip` of them."""
-    order = torch.randperm(len(data), generator=generator(seed, _CHOOSING))
+    order = torch.randperm(len(data), generator=generator(seed, _CHOOSING), device="cpu")
     return _subset(data, order[skip : skip + count])
 
 

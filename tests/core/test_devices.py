@@ -1,11 +1,13 @@
 """A round on devices that are not here: one without float64, and another default device."""
 
+import pytest
 import torch
 from helpers import assert_identical, make_round, pair
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import fgan
-from fgan import scalars, tree
+from fgan import evaluation, scalars, tree
+from fgan.data import DataSet
 
 
 class NoFloat64(TorchDispatchMode):
@@ -54,13 +56,38 @@ def test_adam_without_float64_is_adam_to_four_digits(monkeypatch):
     torch.testing.assert_close(single, exact, rtol=0, atol=1e-5)
 
 
-def test_a_round_does_not_depend_on_the_default_device(recipe):
-    """It is where its networks are; on the device "meta" nothing can be computed."""
+@pytest.fixture
+def elsewhere():
+    """Makes "meta" the default device, on which nothing can be computed, until the test ends."""
+    yield lambda: torch.set_default_device("meta")
+    torch.set_default_device(None)
+
+
+def test_a_round_does_not_depend_on_the_default_device(recipe, elsewhere):
+    """It is where its networks are."""
     algorithm = recipe(*pair(dtype=torch.float32), ema_decay=0.9)
     batch, _ = make_round(algorithm, dtype=torch.float32)
     expected = round_of(algorithm, batch)
-    torch.set_default_device("meta")
-    try:
-        assert_identical(round_of(algorithm, batch), expected)
-    finally:
-        torch.set_default_device(None)
+    elsewhere()
+    assert_identical(round_of(algorithm, batch), expected)
+
+
+def test_an_evaluation_does_not_depend_on_the_default_device(elsewhere):
+    """It is where its samples are, and draws on the CPU."""
+    algorithm = fgan.wgan_gp(*pair(dtype=torch.float32))
+    state = algorithm.init(seed=0)
+    data = DataSet("points", torch.linspace(-1, 1, 80).reshape(40, 2).sin())
+
+    images = torch.arange(16 * 64, dtype=torch.uint8).reshape(16, 1, 8, 8)
+    halves = DataSet("halves", images, torch.arange(16) % 2, ("even", "odd"))
+
+    def figures():
+        found = evaluation.evaluate_state(algorithm, state, data, samples=20).figures
+        half = evaluation.held_out(data).reference.samples
+        classifier = evaluation.train_classifier(halves, halves, updates=1)
+        return str(found), [half, classifier.module.head.weight]
+
+    (expected, tensors), _ = figures(), elsewhere()
+    again, others = figures()
+    assert again == expected
+    assert_identical(others, tensors)
