@@ -36,7 +36,7 @@ class Evaluation(NamedTuple):
     Example:
         >>> real = fgan.data.DataSet("normal", torch.randn(50, 2))
         >>> result = fgan.evaluation.compare(real, torch.randn(40, 2))
-        >>> result.real, result.fake, "w1" in result.figures
+        >>> result.real, result.fake, "recall" in result.figures
         (50, 40, True)
     """
 

@@ -57,7 +57,7 @@ def evaluate(
         >>> state = fgan.train(fgan.gan(generator, critic), points, rounds=1, out="runs/judged")
         round 1/1 ...
         >>> trained = fgan.load("runs/judged", generator=generator, critic=critic)
-        >>> "w1" in fgan.evaluation.evaluate(trained, points, samples=50).figures
+        >>> "recall" in fgan.evaluation.evaluate(trained, points, samples=50).figures
         True
     """
     config = trained.config

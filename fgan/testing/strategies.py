@@ -62,11 +62,11 @@ def score_pairs(
 
 
 def _vector(size: int, limit: float, dtype: torch.dtype) -> st.SearchStrategy[Tensor]:
-    bound = float(torch.tensor(limit, dtype=torch.float32))
+    bound = float(torch.tensor(limit, dtype=torch.float32, device="cpu"))
     landmarks = [s * a for a in (0.0, 1.0, 30.0, 1e3, bound) if a <= bound for s in (1.0, -1.0)]
     number = st.floats(-bound, bound, width=32) | st.sampled_from(landmarks)
     return st.lists(number, min_size=size, max_size=size).map(
-        lambda values: torch.tensor(values, dtype=dtype)
+        lambda values: torch.tensor(values, dtype=dtype, device="cpu")
     )
 
 
@@ -201,7 +201,7 @@ class ExampleCritic(nn.Module):
 def normal(seed: int, *shape: int) -> Tensor:
     """Standard normal numbers in float64, a function of its arguments alone."""
     source = torch.Generator().manual_seed(seed)
-    return torch.randn(shape, generator=source, dtype=torch.float64)
+    return torch.randn(shape, generator=source, dtype=torch.float64, device="cpu")
 
 
 def make_batch(
@@ -217,4 +217,5 @@ def make_batch(
     if num_classes is None:
         return Batch(real)
     source = torch.Generator().manual_seed(seed)
-    return Batch(real, torch.randint(num_classes, (n_critic, size), generator=source))
+    options: Any = {"generator": source, "device": "cpu"}
+    return Batch(real, torch.randint(num_classes, (n_critic, size), **options))

@@ -6,7 +6,7 @@ from helpers import assert_identical, make_round, pair
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import fgan
-from fgan import evaluation, scalars, tree
+from fgan import evaluation, losses, penalties, scalars, testing, tree
 from fgan.data import DataSet
 
 
@@ -91,3 +91,11 @@ def test_an_evaluation_does_not_depend_on_the_default_device(elsewhere):
     again, others = figures()
     assert again == expected
     assert_identical(others, tensors)
+
+
+def test_the_checks_for_users_do_not_depend_on_the_default_device(elsewhere):
+    elsewhere()
+    critic = losses.hinge_critic_loss
+    testing.check_loss(critic, losses.hinge_generator_loss, max_examples=1)
+    testing.check_penalty(penalties.zero_centered_penalty, max_examples=1)
+    testing.check_recipe(fgan.gan, max_examples=1)
