@@ -278,6 +278,12 @@ def _bare(state: GANState) -> GANState:
 
 def _without_rounds(players: _Players, keeps_ema: bool) -> Algorithm:
     """An algorithm of networks that draws and scores; the recipe of its rounds is not known."""
+    sizes = (getattr(players.generator, name, None) for name in ("latent_dim", "latent_shape"))
+    if all(size is None for size in sizes):
+        raise ValueError(
+            f"{type(players.generator).__name__} does not say the size of its latent: set the "
+            "attribute generator.latent_dim (or latent_shape) before fgan.load"
+        )
     algorithm = gan(*players, ema_decay=_EMA if keeps_ema else None)
     apply = make_functional(players.critic).apply
 
