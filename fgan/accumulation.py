@@ -31,6 +31,16 @@ def accumulate(algorithm: Algorithm, parts: int) -> Algorithm:
     Raises ValueError for parts below 1, for a population, for a compiled and for a data-parallel
     algorithm: all three are to be made of the accumulated one; and for a penalty whose
     points depend on the whole batch. The step raises ValueError for a batch without equal parts.
+
+    Example:
+        >>> algorithm = fgan.wgan_gp(torch.nn.Linear(4, 2), torch.nn.Linear(2, 1), latent_dim=4)
+        >>> in_parts = fgan.accumulate(algorithm, parts=2)
+        >>> noise = algorithm.noise(seed=0, round_index=0, batch_size=8)
+        >>> batch = fgan.Batch(torch.ones(5, 8, 2))
+        >>> _, whole = algorithm.step(algorithm.init(seed=0), batch, noise)
+        >>> _, parts = in_parts.step(algorithm.init(seed=0), batch, noise)
+        >>> torch.allclose(parts.critic_loss, whole.critic_loss, atol=1e-5)
+        True
     """
     parts = check_count("parts", parts)
     check_plain(algorithm, "fgan.accumulate(algorithm, parts)", "accumulated")

@@ -303,6 +303,20 @@ def make_algorithm(
     Raises ValueError for any of these out of range, for networks that cannot be pure
     (`fgan.make_functional`), and for networks and objectives that draw random numbers; TypeError
     for a setting that there is not.
+
+    Example:
+        >>> from fgan.losses import wasserstein_critic_loss, wasserstein_generator_loss
+        >>> algorithm = fgan.make_algorithm(
+        ...     torch.nn.Linear(4, 2),
+        ...     torch.nn.Linear(2, 1),
+        ...     fgan.objectives.adversarial(wasserstein_critic_loss),
+        ...     fgan.objectives.adversarial_generator(wasserstein_generator_loss),
+        ...     generator_optimizer=fgan.adam(1e-4),
+        ...     critic_optimizer=fgan.adam(1e-4),
+        ...     latent_dim=4,
+        ... )
+        >>> algorithm.n_critic
+        1
     """
     if unknown := settings.keys() - Settings.__annotations__.keys():
         known = ", ".join(Settings.__annotations__)

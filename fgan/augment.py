@@ -19,9 +19,30 @@ from torch import Tensor
 
 from fgan.scalars import check_count
 
+__all__ = [
+    "Augmentation",
+    "adjust_colour",
+    "chain",
+    "colour",
+    "cut_out",
+    "cutout",
+    "flip",
+    "flip_last_axis",
+    "translate",
+    "translation",
+]
+
 
 class Augmentation(NamedTuple):
-    """A function of samples and uniform numbers, and how many numbers it takes for a sample."""
+    """A function of samples and uniform numbers, and how many numbers it takes for a sample.
+
+    Example:
+        >>> def negate(samples, uniform):  # each sample with probability ½
+        ...     return torch.where(uniform[:, :, None] < 0.5, -samples, samples)
+        >>> negation = fgan.augment.Augmentation(negate, numbers=1)
+        >>> negation.function(torch.ones(1, 1, 2), torch.zeros(1, 1))
+        tensor([[[-1., -1.]]])
+    """
 
     function: Callable[[Tensor, Tensor], Tensor]
     """(samples [B, C, ...], uniform [B, numbers]) -> samples of the same shape."""
@@ -29,7 +50,12 @@ class Augmentation(NamedTuple):
 
 
 def colour(strength: float = 1.0) -> Augmentation:
-    """`adjust_colour` as an augmentation. Raises ValueError for a strength outside [0, 1]."""
+    """`adjust_colour` as an augmentation. Raises ValueError for a strength outside [0, 1].
+
+    Example:
+        >>> fgan.augment.colour(strength=0.5).numbers  # uniform numbers for each sample
+        3
+    """
     _check_share("strength", strength)
     return Augmentation(partial(adjust_colour, strength=strength), 3)
 
@@ -38,6 +64,11 @@ def translation(ratio: float = 0.125, axes: int = 2) -> Augmentation:
     """`translate` as an augmentation of samples with `axes` axes, two for images.
 
     Raises ValueError for a ratio outside [0, 1].
+
+    Example:
+        >>> shift = fgan.augment.translation(ratio=0.25)
+        >>> shift.function(torch.ones(8, 3, 32, 32), torch.rand(8, shift.numbers)).shape
+        torch.Size([8, 3, 32, 32])
     """
     _check_share("ratio", ratio)
     check_count("axes", axes)
@@ -48,6 +79,11 @@ def cutout(ratio: float = 0.5, axes: int = 2) -> Augmentation:
     """`cut_out` as an augmentation of samples with `axes` axes, two for images.
 
     Raises ValueError for a ratio outside [0, 1].
+
+    Example:
+        >>> hole = fgan.augment.cutout(ratio=0.5, axes=1)  # of signals [B, C, L]
+        >>> hole.function(torch.ones(1, 1, 4), torch.full((1, hole.numbers), 0.5))
+        tensor([[[1., 0., 0., 1.]]])
     """
     _check_share("ratio", ratio)
     check_count("axes", axes)
@@ -58,6 +94,11 @@ def flip(probability: float = 0.5) -> Augmentation:
     """`flip_last_axis` as an augmentation: images from left to right.
 
     Raises ValueError for a probability outside [0, 1].
+
+    Example:
+        >>> mirror = fgan.augment.flip()
+        >>> mirror.function(torch.tensor([[[1.0, 2.0]]]), torch.zeros(1, mirror.numbers))
+        tensor([[[2., 1.]]])
     """
     _check_share("probability", probability)
     return Augmentation(partial(flip_last_axis, probability=probability), 1)
@@ -67,6 +108,11 @@ def chain(*augmentations: Augmentation) -> Augmentation:
     """One after another; the paper's is `chain(colour(), translation(), cutout())`.
 
     Raises ValueError where there is none.
+
+    Example:
+        >>> from fgan.augment import chain, colour, cutout, translation
+        >>> chain(colour(), translation(), cutout()).numbers
+        7
     """
     if not augmentations:
         raise ValueError("a chain has at least one augmentation")
@@ -88,6 +134,11 @@ def adjust_colour(samples: Tensor, uniform: Tensor, *, strength: float = 1.0) ->
 
     In this order, with u of each: x + s (u - ½); the differences from the mean over channels times
     1 + s (2u - 1); those from the mean over the sample times 1 + s (u - ½). s is `strength`.
+
+    Example:
+        >>> uniform = torch.tensor([[1.0, 0.5, 0.5]])  # brighter by ½, and no more
+        >>> fgan.augment.adjust_colour(torch.zeros(1, 1, 2), uniform)
+        tensor([[[0.5000, 0.5000]]])
     """
     check_uniform(samples, uniform, 3)
     ones = [1] * (samples.ndim - 1)
@@ -106,6 +157,11 @@ def translate(samples: Tensor, uniform: Tensor, *, ratio: float = 0.125) -> Tens
 
     Along an axis of n positions every shift from -m to m is as likely, with m = ratio · n, rounded.
     Zeros come in at the border.
+
+    Example:
+        >>> signal = torch.tensor([[[1.0, 2.0, 3.0, 4.0]]])
+        >>> fgan.augment.translate(signal, torch.tensor([[0.9]]), ratio=0.25)
+        tensor([[[0., 1., 2., 3.]]])
     """
     check_uniform(samples, uniform, samples.ndim - 2)
     for axis, column in enumerate(uniform.mT, start=2):
@@ -124,6 +180,10 @@ def cut_out(samples: Tensor, uniform: Tensor, *, ratio: float = 0.5) -> Tensor:
 
     Along an axis of n positions the box has ratio · n, rounded, and its centre is anywhere in the
     sample, so that a part of the box may lie outside (DeVries and Taylor 2017, arXiv 1708.04552).
+
+    Example:
+        >>> fgan.augment.cut_out(torch.ones(1, 1, 4), torch.tensor([[0.5]]))
+        tensor([[[1., 0., 0., 1.]]])
     """
     check_uniform(samples, uniform, samples.ndim - 2)
     inside = torch.ones((), dtype=torch.bool, device=samples.device)
@@ -137,7 +197,13 @@ def cut_out(samples: Tensor, uniform: Tensor, *, ratio: float = 0.5) -> Tensor:
 
 
 def flip_last_axis(samples: Tensor, uniform: Tensor, *, probability: float = 0.5) -> Tensor:
-    """The last axis reversed where u < `probability`: `[B, C, ...]`, `[B, 1]` -> the same."""
+    """The last axis reversed where u < `probability`: `[B, C, ...]`, `[B, 1]` -> the same.
+
+    Example:
+        >>> samples = torch.tensor([[[1.0, 2.0]], [[3.0, 4.0]]])
+        >>> fgan.augment.flip_last_axis(samples, torch.tensor([[0.2], [0.8]])).tolist()
+        [[[2.0, 1.0]], [[3.0, 4.0]]]
+    """
     check_uniform(samples, uniform, 1)
     return torch.where(_rows(uniform[:, 0] < probability, samples), samples.flip(-1), samples)
 

@@ -21,6 +21,8 @@ from fgan.augment import Augmentation
 from fgan.noisy import Objective, for_rows, with_draw
 from fgan.objectives import Critic, Draw
 
+__all__ = ["augmented"]
+
 NAME = "augmentation"
 """Of the random numbers in `data.extra`."""
 
@@ -33,6 +35,12 @@ def augmented(objective: Objective, augmentation: Augmentation) -> Objective:
 
     Raises ValueError for an objective that is under an augmentation already, and at the first round
     where a penalty calls the critic on one sample at a time: use `batched_input_gradients`.
+
+    Example:
+        >>> from fgan.augmented import augmented
+        >>> plain = fgan.objectives.adversarial(fgan.losses.hinge_critic_loss)
+        >>> augmented(plain, fgan.augment.translation()).draws
+        {'augmentation': Draw(distribution='uniform', shape=(2,))}
     """
     if not isinstance(augmentation, Augmentation):
         raise ValueError(

@@ -52,6 +52,14 @@ def data_parallel(algorithm: Algorithm, group: Any = None) -> Algorithm:
     population and for a compiled algorithm, both of which are to be made of the data-parallel one,
     and for a penalty whose points depend on the whole batch. `noise` raises ValueError for batch
     sizes that have no equal parts, and for a generator's batch that is no multiple of the critic's.
+
+    Example:
+        >>> store = torch.distributed.HashStore()  # torchrun makes one for all processes
+        >>> torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+        >>> algorithm = fgan.wgan_gp(torch.nn.Linear(4, 2), torch.nn.Linear(2, 1), latent_dim=4)
+        >>> fgan.data_parallel(algorithm).share  # (rank, processes)
+        (0, 1)
+        >>> torch.distributed.destroy_process_group()
     """
     own = group_of(group)
     _check_order(algorithm)

@@ -21,6 +21,22 @@ from torch.nn.functional import relu, softplus
 
 from fgan.scores import check_pairs
 
+__all__ = [
+    "Loss",
+    "hinge_critic_loss",
+    "hinge_generator_loss",
+    "least_squares_critic_loss",
+    "least_squares_generator_loss",
+    "minimax_critic_loss",
+    "minimax_generator_loss",
+    "non_saturating_critic_loss",
+    "non_saturating_generator_loss",
+    "relativistic_critic_loss",
+    "relativistic_generator_loss",
+    "wasserstein_critic_loss",
+    "wasserstein_generator_loss",
+]
+
 Loss = Callable[[Tensor, Tensor], Tensor]
 """(real scores [B], fake scores [B]) -> [B]"""
 
@@ -42,6 +58,10 @@ def minimax_critic_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
 
     Its mean is at least 2 log 2 - 2 JSD, with equality for the optimal discriminator
     (Goodfellow et al. 2014, arXiv 1406.2661, eq. 1 and theorem 1).
+
+    Example:
+        >>> fgan.losses.minimax_critic_loss(torch.zeros(2), torch.zeros(2))  # 2 log 2
+        tensor([1.3863, 1.3863])
     """
     return softplus(-real_scores) + softplus(fake_scores)
 
@@ -53,13 +73,22 @@ def minimax_generator_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
     Its derivative by the score is -sigmoid(score): nothing is left of it once the critic is sure
     (Goodfellow et al. 2014, eq. 1; the vanishing is theorem 2.4 of Arjovsky & Bottou 2017,
     arXiv 1701.04862).
+
+    Example:
+        >>> fgan.losses.minimax_generator_loss(torch.zeros(1), torch.zeros(1))  # log ½
+        tensor([-0.6931])
     """
     return -softplus(fake_scores)
 
 
 @_of_pairs
 def non_saturating_critic_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
-    """The same as `minimax_critic_loss`: only the generator's loss differs. [B], [B] -> [B]."""
+    """The same as `minimax_critic_loss`: only the generator's loss differs. [B], [B] -> [B].
+
+    Example:
+        >>> fgan.losses.non_saturating_critic_loss(torch.zeros(1), torch.zeros(1))  # 2 log 2
+        tensor([1.3863])
+    """
     return minimax_critic_loss(real_scores, fake_scores)
 
 
@@ -68,6 +97,10 @@ def non_saturating_generator_loss(real_scores: Tensor, fake_scores: Tensor) -> T
     """-log D(G(z)), whose derivative by the score is -sigmoid(-score). [B], [B] -> [B].
 
     Goodfellow et al. 2014, section 3.
+
+    Example:
+        >>> fgan.losses.non_saturating_generator_loss(torch.zeros(1), torch.zeros(1))  # -log ½
+        tensor([0.6931])
     """
     return softplus(-fake_scores)
 
@@ -80,13 +113,23 @@ def wasserstein_critic_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
     (Arjovsky et al. 2017, arXiv 1701.07875, eq. 2). The W-divergence paper (Wu et al. 2018,
     arXiv 1712.01026) writes the mirrored sign; the two agree under D -> -D, since its penalty is
     even in D.
+
+    Example:
+        >>> real_scores, fake_scores = torch.tensor([3.0, 2.0]), torch.tensor([1.0, 4.0])
+        >>> fgan.losses.wasserstein_critic_loss(real_scores, fake_scores)
+        tensor([-2.,  2.])
     """
     return fake_scores - real_scores
 
 
 @_of_pairs
 def wasserstein_generator_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
-    """-D(G(z)). [B], [B] -> [B]. Arjovsky et al. 2017, algorithm 1."""
+    """-D(G(z)). [B], [B] -> [B]. Arjovsky et al. 2017, algorithm 1.
+
+    Example:
+        >>> fgan.losses.wasserstein_generator_loss(torch.tensor([3.0]), torch.tensor([1.0]))
+        tensor([-1.])
+    """
     return -fake_scores
 
 
@@ -95,25 +138,46 @@ def hinge_critic_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
     """max(0, 1 - D(x)) + max(0, 1 + D(G(z))). [B], [B] -> [B].
 
     Lim & Ye 2017, arXiv 1705.02894; Miyato et al. 2018, arXiv 1802.05957, eq. 16.
+
+    Example:
+        >>> real_scores, fake_scores = torch.tensor([2.0, 0.0]), torch.tensor([-2.0, 0.0])
+        >>> fgan.losses.hinge_critic_loss(real_scores, fake_scores)
+        tensor([0., 2.])
     """
     return relu(1 - real_scores) + relu(1 + fake_scores)
 
 
 @_of_pairs
 def hinge_generator_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
-    """-D(G(z)). [B], [B] -> [B]. Miyato et al. 2018, eq. 17."""
+    """-D(G(z)). [B], [B] -> [B]. Miyato et al. 2018, eq. 17.
+
+    Example:
+        >>> fgan.losses.hinge_generator_loss(torch.tensor([3.0]), torch.tensor([1.0]))
+        tensor([-1.])
+    """
     return -fake_scores
 
 
 @_of_pairs
 def least_squares_critic_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
-    """((D(x) - 1)² + D(G(z))²) / 2. [B], [B] -> [B]. Mao et al. 2017, arXiv 1611.04076, eq. 9."""
+    """((D(x) - 1)² + D(G(z))²) / 2. [B], [B] -> [B]. Mao et al. 2017, arXiv 1611.04076, eq. 9.
+
+    Example:
+        >>> real_scores, fake_scores = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])
+        >>> fgan.losses.least_squares_critic_loss(real_scores, fake_scores)
+        tensor([0., 1.])
+    """
     return (torch.square(real_scores - 1) + torch.square(fake_scores)) / 2
 
 
 @_of_pairs
 def least_squares_generator_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
-    """(D(G(z)) - 1)² / 2. [B], [B] -> [B]. Mao et al. 2017, eq. 9."""
+    """(D(G(z)) - 1)² / 2. [B], [B] -> [B]. Mao et al. 2017, eq. 9.
+
+    Example:
+        >>> fgan.losses.least_squares_generator_loss(torch.tensor([1.0]), torch.tensor([0.0]))
+        tensor([0.5000])
+    """
     return torch.square(fake_scores - 1) / 2
 
 
@@ -122,11 +186,20 @@ def relativistic_critic_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor
     """-log sigmoid(D(x) - D(G(z))), real and fake samples paired. [B], [B] -> [B].
 
     Jolicoeur-Martineau 2018, arXiv 1807.00734; Huang et al. 2025, arXiv 2501.05441.
+
+    Example:
+        >>> fgan.losses.relativistic_critic_loss(torch.ones(1), torch.ones(1))  # -log ½
+        tensor([0.6931])
     """
     return softplus(fake_scores - real_scores)
 
 
 @_of_pairs
 def relativistic_generator_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
-    """-log sigmoid(D(G(z)) - D(x)): it needs the real scores too. [B], [B] -> [B]."""
+    """-log sigmoid(D(G(z)) - D(x)): it needs the real scores too. [B], [B] -> [B].
+
+    Example:
+        >>> fgan.losses.relativistic_generator_loss(torch.ones(1), torch.ones(1))  # -log ½
+        tensor([0.6931])
+    """
     return softplus(real_scores - fake_scores)

@@ -14,11 +14,22 @@ from torch.nn.functional import softplus
 from fgan.penalties import Critic, w_divergence_penalty
 from fgan.scores import as_scores, check_tensor, describe
 
+__all__ = [
+    "jensen_shannon_estimate",
+    "w_divergence",
+    "wasserstein_estimate",
+]
+
 
 def wasserstein_estimate(critic: Critic, real: Tensor, fake: Tensor) -> Tensor:
     """mean D(real) - mean D(fake).
 
     At most K · W1 for a K-Lipschitz critic (Arjovsky et al. 2017, arXiv 1701.07875, eq. 2).
+
+    Example:
+        >>> critic = lambda x: x.sum(dim=1)
+        >>> fgan.measures.wasserstein_estimate(critic, torch.ones(8, 2), torch.zeros(4, 2))
+        tensor(2.)
     """
     return _scores(critic, real, "real").mean() - _scores(critic, fake, "fake").mean()
 
@@ -32,6 +43,11 @@ def w_divergence(
     sign); any critic gives a lower bound. It is finite only where u has mass all the way
     between the two: across a gap a critic may be as steep as it likes, and what it says is no
     distance. Raises ValueError for a negative k, and for p below 1.
+
+    Example:
+        >>> critic = lambda x: x @ torch.tensor([3.0, 4.0])
+        >>> fgan.measures.w_divergence(critic, torch.ones(8, 2), torch.zeros(4, 2), k=0.1, p=2.0)
+        tensor(4.5000)
     """
     for name, samples in ("real", real), ("fake", fake):
         check_tensor(name, samples)
@@ -45,6 +61,12 @@ def jensen_shannon_estimate(critic: Critic, real: Tensor, fake: Tensor) -> Tenso
 
     Equal to the Jensen-Shannon divergence for the optimal discriminator (Goodfellow et al. 2014,
     arXiv 1406.2661, theorem 1).
+
+    Example:
+        >>> blind = lambda x: torch.zeros(len(x))
+        >>> real, fake = torch.ones(8, 2), torch.zeros(4, 2)
+        >>> abs(float(fgan.measures.jensen_shannon_estimate(blind, real, fake))) < 1e-6
+        True
     """
     # The two terms of `losses.minimax_critic_loss`, apart, since the batches may differ in size.
     loss = softplus(-_scores(critic, real, "real")).mean()

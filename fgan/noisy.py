@@ -30,6 +30,8 @@ from torch import Tensor
 from fgan.objectives import Critic, CriticObjective, Draw, GeneratorObjective
 from fgan.scores import describe
 
+__all__ = ["noisy"]
+
 Objective = TypeVar("Objective", CriticObjective, GeneratorObjective)
 
 NAME = "critic_noise"
@@ -44,6 +46,12 @@ def noisy(objective: Objective, draw: Draw) -> Objective:
 
     Raises ValueError for what is no `Draw` with a shape, for an objective that has noise already,
     and at the first round where a penalty calls the critic on one sample at a time.
+
+    Example:
+        >>> from fgan.noisy import noisy
+        >>> plain = fgan.objectives.adversarial(fgan.losses.hinge_critic_loss)
+        >>> noisy(plain, fgan.objectives.Draw("uniform", (256,))).draws
+        {'critic_noise': Draw(distribution='uniform', shape=(256,))}
     """
     if not isinstance(draw, Draw) or draw.shape is None:
         raise ValueError(

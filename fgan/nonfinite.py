@@ -16,6 +16,7 @@ from torch import Tensor
 from fgan import tree
 from fgan.algorithm import of_parts
 from fgan.compiler.compile import check_plain
+from fgan.scalars import widest
 from fgan.types import EMA, Algorithm, Data, GANState, Gradient, PlayerState
 
 
@@ -48,6 +49,14 @@ def skip_nonfinite(algorithm: Algorithm) -> Algorithm:
     guarded one. An accumulated algorithm is guarded as a whole:
     `fgan.skip_nonfinite(fgan.accumulate(algorithm, parts))`. The round raises ValueError for a
     state of the algorithm itself.
+
+    Example:
+        >>> algorithm = fgan.wgan(torch.nn.Linear(4, 2), torch.nn.Linear(2, 1), latent_dim=4)
+        >>> guarded = fgan.skip_nonfinite(algorithm)
+        >>> noise, batch = guarded.noise(0, 0, batch_size=8), torch.full((5, 8, 2), torch.nan)
+        >>> state, info = guarded.step(guarded.init(seed=0), fgan.Batch(batch), noise)
+        >>> int(info.terms["critic_skipped"]), int(info.terms["generator_skipped"])
+        (5, 0)
     """
     check_plain(algorithm, "fgan.skip_nonfinite(algorithm)", "guarded")
     whole = algorithm.parts
@@ -116,7 +125,7 @@ def _counted(name: str, player: PlayerState, gradient: Gradient) -> Gradient:
     loss = gradient.info[f"{name}_loss"]
     count = before + _is_nonfinite(loss, player.buffers, gradient)
     # A mean over the parts of a batch takes floating-point figures alone.
-    info = {**gradient.info, f"{name}_skipped": count.to(torch.float64)}
+    info = {**gradient.info, f"{name}_skipped": widest(count)}
     return Gradient(gradient.params, gradient.buffers, info)
 
 

@@ -32,13 +32,33 @@ from fgan.terms import check_loss, checked_terms, name_of
 from fgan.types import Data, Params
 from fgan.types import Draw as Draw
 
+__all__ = [
+    "CriticObjective",
+    "Draw",
+    "GeneratorObjective",
+    "Head",
+    "Penalty",
+    "Term",
+    "adversarial",
+    "adversarial_generator",
+]
+
 Critic = Callable[..., tuple[Any, Params]]
 """(x [B, ...], *conditions) -> (output, buffers)"""
 Figures = dict[str, Tensor]
 
 
 class CriticObjective(NamedTuple):
-    """What the critic minimises."""
+    """What the critic minimises.
+
+    Example:
+        >>> def function(critic, data):  # Wasserstein, by hand
+        ...     real, buffers = critic(data.real)
+        ...     fake, _ = critic(data.fake)
+        ...     distance = real.mean() - fake.mean()
+        ...     return -distance, buffers, {"distance": distance}
+        >>> objective = fgan.objectives.CriticObjective(function)
+    """
 
     function: Callable[[Critic, Data], tuple[Tensor, Params, Figures]]
     """(critic, data) -> (loss, buffers, figures), with data.real and data.fake [B, ...]."""
@@ -59,7 +79,14 @@ class CriticObjective(NamedTuple):
 
 
 class GeneratorObjective(NamedTuple):
-    """What the generator minimises."""
+    """What the generator minimises.
+
+    Example:
+        >>> def function(critic, fake, data):
+        ...     scores, _ = critic(fake)
+        ...     return -scores.mean(), {}
+        >>> objective = fgan.objectives.GeneratorObjective(function)
+    """
 
     function: Callable[[Critic, Tensor, Data], tuple[Tensor, Figures]]
     """(critic, fake [B, ...], data) -> (loss, figures)."""
@@ -85,6 +112,14 @@ def adversarial(
         that treats each sample alone (`fgan.networks.is_per_sample`).
 
     Raises ValueError for a weight, place or interval out of range, and for two terms of one name.
+
+    Example:
+        >>> lazy = fgan.objectives.Penalty(
+        ...     fgan.penalties.zero_centered_penalty, weight=5.0, at="real", every=16
+        ... )
+        >>> objective = fgan.objectives.adversarial(fgan.losses.non_saturating_critic_loss, lazy)
+        >>> objective.lazy
+        {'zero_centered_penalty': 16}
     """
     check_flag("one_pass", one_pass)
     check_loss("critic_loss", critic_loss)
@@ -150,6 +185,11 @@ def adversarial_generator(
     uses_real: whether `generator_loss` uses the real scores, which are NaN otherwise.
 
     Raises ValueError for a weight out of range, for two terms of one name, and for a penalty.
+
+    Example:
+        >>> loss = fgan.losses.relativistic_generator_loss
+        >>> fgan.objectives.adversarial_generator(loss, uses_real=True).uses_real
+        True
     """
     check_flag("uses_real", uses_real)
     check_loss("generator_loss", generator_loss)

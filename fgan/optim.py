@@ -14,7 +14,16 @@ import torch
 from torch import Tensor
 
 from fgan import tree
-from fgan.scalars import Scalar, check_number, check_scalar, cosine, linear, scalar_at, warmup
+from fgan.scalars import (
+    Scalar,
+    check_number,
+    check_scalar,
+    cosine,
+    linear,
+    scalar_at,
+    warmup,
+    widest,
+)
 from fgan.scores import describe
 from fgan.types import Params
 
@@ -35,7 +44,15 @@ __all__ = [
 
 
 class Optimizer(NamedTuple):
-    """An optimiser as two pure functions."""
+    """An optimiser as two pure functions.
+
+    Example:
+        >>> def update(gradients, opt_state, params):  # sign descent
+        ...     return {key: params[key] - 0.1 * gradients[key].sign() for key in params}, opt_state
+        >>> signs = fgan.optim.Optimizer(init=lambda params: {}, update=update)
+        >>> signs.update({"w": torch.tensor([5.0])}, {}, {"w": torch.tensor([1.0])})[0]
+        {'w': tensor([0.9000])}
+    """
 
     init: Callable[[Params], Any]
     """params -> opt_state, a tree of tensors."""
@@ -44,7 +61,12 @@ class Optimizer(NamedTuple):
 
 
 class SGDState(NamedTuple):
-    """State of `sgd`."""
+    """State of `sgd`.
+
+    Example:
+        >>> fgan.sgd(0.1, momentum=0.9).init({"w": torch.ones(2)}).momentum
+        {'w': tensor([0., 0.])}
+    """
 
     updates: Tensor
     """Updates made so far, 0-d integer."""
@@ -53,7 +75,12 @@ class SGDState(NamedTuple):
 
 
 class RMSpropState(NamedTuple):
-    """State of `rmsprop`."""
+    """State of `rmsprop`.
+
+    Example:
+        >>> fgan.rmsprop(1e-3).init({"w": torch.ones(2)}).square
+        {'w': tensor([0., 0.])}
+    """
 
     updates: Tensor
     """Updates made so far, 0-d integer."""
@@ -62,7 +89,12 @@ class RMSpropState(NamedTuple):
 
 
 class AdamState(NamedTuple):
-    """State of `adam`."""
+    """State of `adam`.
+
+    Example:
+        >>> fgan.adam(1e-3).init({"w": torch.ones(2)}).mean
+        {'w': tensor([0., 0.])}
+    """
 
     updates: Tensor
     """Updates made so far, 0-d integer."""
@@ -76,6 +108,12 @@ def sgd(lr: Scalar, momentum: float = 0.0) -> Optimizer:
     """Stochastic gradient descent: m <- momentum · m + g, θ <- θ - lr · m.
 
     Raises ValueError for a negative rate or a momentum outside [0, 1).
+
+    Example:
+        >>> optimizer, params = fgan.sgd(0.1), {"w": torch.tensor([1.0])}
+        >>> gradients, opt_state = {"w": torch.tensor([2.0])}, optimizer.init(params)
+        >>> optimizer.update(gradients, opt_state, params)[0]
+        {'w': tensor([0.8000])}
     """
     lr = check_scalar("a learning rate", lr, 0.0)
     decay = check_number("momentum", momentum, 0.0, 1.0)
@@ -102,6 +140,12 @@ def rmsprop(lr: Scalar, alpha: float = 0.99, eps: float = 1e-8) -> Optimizer:
     """RMSprop: v <- α v + (1 - α) g², θ <- θ - lr · g / (√v + ε).
 
     Raises ValueError for a negative rate or eps, or an alpha outside [0, 1).
+
+    Example:
+        >>> optimizer, params = fgan.rmsprop(0.01), {"w": torch.tensor([1.0])}
+        >>> gradients, opt_state = {"w": torch.tensor([2.0])}, optimizer.init(params)
+        >>> optimizer.update(gradients, opt_state, params)[0]
+        {'w': tensor([0.9000])}
     """
     lr = check_scalar("a learning rate", lr, 0.0)
     decay = check_number("alpha", alpha, 0.0, 1.0)
@@ -132,6 +176,12 @@ def adam(lr: Scalar, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-
 
     θ <- θ - lr / (1 - β₁ᵗ) · m / (√v / √(1 - β₂ᵗ) + ε). Raises ValueError for a negative rate or
     eps, or a beta outside [0, 1).
+
+    Example:
+        >>> optimizer, params = fgan.adam(0.1), {"w": torch.tensor([1.0])}
+        >>> gradients, opt_state = {"w": torch.tensor([2.0])}, optimizer.init(params)
+        >>> optimizer.update(gradients, opt_state, params)[0]
+        {'w': tensor([0.9000])}
     """
     return _adam(lr, betas, eps, 0.0)
 
@@ -146,6 +196,12 @@ def adamw(
 
     θ <- (1 - lr · weight_decay) θ, then Adam's step, as in `torch.optim.AdamW`. Raises ValueError
     as `adam` does, and for a negative weight decay.
+
+    Example:
+        >>> optimizer, params = fgan.adamw(0.1, weight_decay=0.5), {"w": torch.tensor([1.0])}
+        >>> gradients, opt_state = {"w": torch.tensor([2.0])}, optimizer.init(params)
+        >>> optimizer.update(gradients, opt_state, params)[0]
+        {'w': tensor([0.8500])}
     """
     return _adam(lr, betas, eps, check_scalar("weight_decay", weight_decay, 0.0))
 
@@ -165,7 +221,7 @@ def _adam(lr: Scalar, betas: tuple[float, float], eps: float, weight_decay: Scal
         _check_update(AdamState, gradients, state, params, mean=keeps_mean, square=True)
         # The scalars are computed in float64, as torch.optim does in Python: 1 - 0.999**t loses
         # four digits in float32.
-        count = (state.updates + 1).double()
+        count = widest(state.updates + 1)
         rate = scalar_at(lr, state.updates)
         if decays:
             kept = 1 - rate * scalar_at(weight_decay, state.updates)
@@ -204,6 +260,12 @@ def clip_by_norm(optimizer: Optimizer, limit: Scalar) -> Optimizer:
     g <- g · min(1, limit / (‖g‖ + 1e-6)), as in `torch.nn.utils.clip_grad_norm_` (Pascanu et al.
     2013, arXiv 1211.5063, algorithm 1). A schedule's count is the optimiser's. Raises ValueError
     for a limit that is not above 0.
+
+    Example:
+        >>> optimizer = fgan.optim.clip_by_norm(fgan.sgd(1.0), limit=1.0)
+        >>> params, gradients = {"w": torch.zeros(2)}, {"w": torch.tensor([3.0, 4.0])}  # of norm 5
+        >>> optimizer.update(gradients, optimizer.init(params), params)[0]
+        {'w': tensor([-0.6000, -0.8000])}
     """
     if not isinstance(optimizer, Optimizer):
         raise ValueError(

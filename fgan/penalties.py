@@ -19,6 +19,20 @@ from fgan.networks.second_order import twice_differentiable
 from fgan.scalars import check_flag, check_number
 from fgan.scores import as_scores, check_rows, check_tensor, describe
 
+__all__ = [
+    "SAMPLE_AT",
+    "Points",
+    "batched_input_gradients",
+    "gradient_norms",
+    "gradient_penalty",
+    "input_gradients",
+    "interpolate",
+    "perturb",
+    "square_norms",
+    "w_divergence_penalty",
+    "zero_centered_penalty",
+]
+
 Critic = Callable[..., Tensor]
 """Maps samples [B, ...], and conditions [B, ...] if there are any, to scores [B] or [B, 1]."""
 InputGradients = Callable[..., Tensor]
@@ -32,6 +46,12 @@ def input_gradients(critic: Critic, x: Tensor, *conditions: Tensor) -> Tensor:
     attention, which has no second derivative, is replaced by torch's math kernel.
     Raises ValueError for samples that are not floating point, for conditions that are not one a
     sample, and for a critic that gives no scores.
+
+    Example:
+        >>> critic = lambda x: x @ torch.tensor([3.0, 4.0])
+        >>> fgan.penalties.input_gradients(critic, torch.zeros(2, 2))
+        tensor([[3., 4.],
+                [3., 4.]])
     """
     _check_inputs(critic, x, conditions)
     twice = twice_differentiable(critic)
@@ -49,6 +69,11 @@ def batched_input_gradients(critic: Critic, x: Tensor, *conditions: Tensor) -> T
     Equal to `input_gradients` exactly when ∂D_i/∂x_j = 0 for i ≠ j, which is for the caller to
     ensure (`fgan.networks.check_batch_independent`), and faster: its matrix products stay large.
     Raises ValueError as `input_gradients` does.
+
+    Example:
+        >>> critic = lambda x: x @ torch.tensor([3.0, 4.0])
+        >>> fgan.penalties.batched_input_gradients(critic, torch.zeros(1, 2))
+        tensor([[3., 4.]])
     """
     _check_inputs(critic, x, conditions)
     twice = twice_differentiable(critic)
@@ -86,6 +111,10 @@ def gradient_norms(gradients: Tensor) -> Tensor:
     """‖∇D(x_i)‖₂ over all but the first axis, [B, ...] -> [B], in float32 or better.
 
     Derivatives of every order are 0 at zero, where those of sqrt(sum(g²)) are NaN.
+
+    Example:
+        >>> fgan.penalties.gradient_norms(torch.tensor([[3.0, 4.0], [0.0, 0.0]]))
+        tensor([5., 0.])
     """
     squares = square_norms(gradients)
     zero = squares == 0
@@ -93,7 +122,12 @@ def gradient_norms(gradients: Tensor) -> Tensor:
 
 
 def square_norms(gradients: Tensor) -> Tensor:
-    """‖∇D(x_i)‖₂², [B, ...] -> [B], in float32 or better: half precision would overflow at 256."""
+    """‖∇D(x_i)‖₂², [B, ...] -> [B], in float32 or better: half precision would overflow at 256.
+
+    Example:
+        >>> fgan.penalties.square_norms(torch.tensor([[3.0, 4.0], [0.0, 0.0]]))
+        tensor([25.,  0.])
+    """
     if gradients.dtype in (torch.float16, torch.bfloat16):
         gradients = gradients.float()
     # Samples of any rank, single numbers too.
@@ -114,6 +148,11 @@ def gradient_penalty(
     With `one_sided`, max(0, ‖∇D(x)‖₂ - target)². Gulrajani et al. 2017 (arXiv 1704.00028), eq. 3
     and section 4, with x at random interpolates (`interpolate`). Raises ValueError for a negative
     target.
+
+    Example:
+        >>> critic = lambda x: x @ torch.tensor([3.0, 4.0])
+        >>> fgan.penalties.gradient_penalty(critic, torch.zeros(2, 2))  # (5 - 1)²
+        tensor([16., 16.])
     """
     target = check_number("target", target, 0.0)
     check_flag("one_sided", one_sided)
@@ -135,6 +174,11 @@ def w_divergence_penalty(
 
     Wu et al. 2018 (arXiv 1712.01026), the gradient term of the W-divergence, for x ~ Pu. Raises
     ValueError for a negative k, and for p below 1.
+
+    Example:
+        >>> critic = lambda x: x @ torch.tensor([3.0, 4.0])
+        >>> fgan.penalties.w_divergence_penalty(critic, torch.zeros(2, 2), k=2.0, p=2.0)
+        tensor([50., 50.])
     """
     k, p = check_number("k", k, 0.0), check_number("p", p, 1.0)
     squares = square_norms(gradients(critic, x, *_tuple(conditions)))
@@ -157,6 +201,11 @@ def zero_centered_penalty(
 
     R1 with x real and R2 with x fake, times γ/2 (Mescheder et al. 2018, arXiv 1801.04406, eq. 9
     and 10).
+
+    Example:
+        >>> critic = lambda x: x @ torch.tensor([3.0, 4.0])
+        >>> fgan.penalties.zero_centered_penalty(critic, torch.zeros(2, 2))
+        tensor([25., 25.])
     """
     return square_norms(gradients(critic, x, *_tuple(conditions)))
 
@@ -172,6 +221,12 @@ def interpolate(real: Tensor, fake: Tensor, mix: Tensor) -> Tensor:
 
     Exactly `real` at ε = 1 and exactly `fake` at ε = 0 (Gulrajani et al. 2017, algorithm 1). Raises
     ValueError for any other shapes.
+
+    Example:
+        >>> real, fake = torch.ones(2, 3), torch.zeros(2, 3)
+        >>> fgan.penalties.interpolate(real, fake, mix=torch.tensor([0.25, 1.0]))
+        tensor([[0.2500, 0.2500, 0.2500],
+                [1.0000, 1.0000, 1.0000]])
     """
     _check_pairs(real, fake, mix)
     return _interpolate(real, fake, mix)
@@ -206,6 +261,13 @@ def perturb(real: Tensor, uniform: Tensor, mix: Tensor) -> Tensor:
     by their count. This is the form of the code that the authors of DRAGAN published; the paper
     has x + δ with an unspecified noise δ (Kodali et al. 2017, arXiv 1705.07215, section 2.4).
     Raises ValueError for any other shapes.
+
+    Example:
+        >>> real = torch.tensor([[1.0], [-1.0]])  # with standard deviation 1
+        >>> mix = torch.tensor([0.5, 0.0])
+        >>> fgan.penalties.perturb(real, uniform=torch.full((2, 1), 0.5), mix=mix)
+        tensor([[ 1.1250],
+                [-1.0000]])
     """
     _check_pairs(real, uniform, mix)
     spread = 0.5 * real.std(correction=0)
@@ -214,7 +276,13 @@ def perturb(real: Tensor, uniform: Tensor, mix: Tensor) -> Tensor:
 
 
 class Points(NamedTuple):
-    """Where a penalty is taken."""
+    """Where a penalty is taken.
+
+    Example:
+        >>> def at_real(data):
+        ...     return fgan.penalties.Points(data.real, conditions=())
+        >>> penalty = fgan.objectives.Penalty(fgan.penalties.zero_centered_penalty, at=at_real)
+    """
 
     samples: Tensor
     """[P, ...]"""

@@ -74,6 +74,15 @@ def population(algorithm: Algorithm | Callable[[Any], Algorithm], values: Any = 
     own `spectral_norm` in training among them, raise RuntimeError at the first round, and so do
     losses and schedules that ask a value which way to go; `fgan.models` has a spectral norm that
     works.
+
+    Example:
+        >>> algorithm = fgan.wgan(torch.nn.Linear(4, 2), torch.nn.Linear(2, 1), latent_dim=4)
+        >>> runs = fgan.population(algorithm)
+        >>> states = runs.init([0, 1, 2])
+        >>> noise = runs.noise([0, 1, 2], round_index=0, batch_size=8)
+        >>> states, info = runs.step(states, fgan.Batch(torch.ones(5, 8, 2)), noise)
+        >>> info.critic_loss.shape
+        torch.Size([3])
     """
     if not callable(algorithm):
         check_algorithm(algorithm)

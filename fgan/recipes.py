@@ -43,6 +43,21 @@ from fgan.scalars import (
 from fgan.scores import describe
 from fgan.types import Algorithm, Data, Params
 
+__all__ = [
+    "RECIPES",
+    "Recipe",
+    "clip_parameters",
+    "critic_warmup",
+    "dragan",
+    "gan",
+    "hinge_gan",
+    "lsgan",
+    "r3gan",
+    "wgan",
+    "wgan_div",
+    "wgan_gp",
+]
+
 
 def gan(
     generator: nn.Module,
@@ -61,6 +76,13 @@ def gan(
 
     gamma: the critic minimises γ/2 ‖∇D(x)‖² too, R1 (Mescheder et al. 2018, arXiv 1801.04406, eq.
         9), and `info.penalty` is ‖∇D(x)‖². 0, the default, is the paper's GAN, without a penalty.
+
+    Example:
+        >>> algorithm = fgan.gan(torch.nn.Linear(4, 2), torch.nn.Linear(2, 1), latent_dim=4)
+        >>> noise, batch = algorithm.noise(0, 0, batch_size=8), fgan.Batch(torch.ones(1, 8, 2))
+        >>> state, info = algorithm.step(algorithm.init(seed=0), batch, noise)
+        >>> bool(info.distance < 0.6932)  # log 2 at most
+        True
     """
     check_module("the critic", critic)
     gamma = check_scalar("gamma", gamma, 0.0)
@@ -106,6 +128,13 @@ def wgan(
     after each update; the generator minimises -D(G(z)). Defaults: clip 0.01, RMSprop 5e-5, five
     critic updates. The authors' code makes 100 in the first rounds: `n_critic=critic_warmup()`.
     A schedule for `clip` is a function of the rounds completed.
+
+    Example:
+        >>> algorithm = fgan.wgan(torch.nn.Linear(4, 2), torch.nn.Linear(2, 1), latent_dim=4)
+        >>> noise, batch = algorithm.noise(0, 0, batch_size=8), fgan.Batch(torch.ones(5, 8, 2))
+        >>> state, info = algorithm.step(algorithm.init(seed=0), batch, noise)
+        >>> bool(state.critic.params["weight"].abs().max() <= 0.01)
+        True
     """
     check_module("the critic", critic)
     bound = check_scalar("clip", clip, 0.0, above=True)
@@ -133,6 +162,14 @@ def wgan_gp(
     The critic minimises D(G(z)) - D(x) + λ (‖∇D(x̂)‖₂ - target)² with λ `penalty_weight` and
     x̂ = εx + (1 - ε)G(z), one ε per sample; the generator minimises -D(G(z)). Defaults: λ 10,
     target 1, Adam 1e-4 (0, 0.9), five critic updates.
+
+    Example:
+        >>> generator, critic = torch.nn.Linear(4, 2), torch.nn.Linear(2, 1)
+        >>> algorithm = fgan.wgan_gp(generator, critic, penalty_weight=1.0, latent_dim=4)
+        >>> noise, batch = algorithm.noise(0, 0, batch_size=8), fgan.Batch(torch.ones(5, 8, 2))
+        >>> state, info = algorithm.step(algorithm.init(seed=0), batch, noise)
+        >>> list(info.terms)
+        ['gradient_penalty']
     """
     target = check_number("target", target, 0.0)
     check_flag("one_sided", one_sided)
@@ -162,6 +199,14 @@ def wgan_div(
     (k/2)(‖∇D(x)‖₂^p + ‖∇D(G(z))‖₂^p): no interpolates. `sample_at` names the other choices of Pu
     (`fgan.penalties.SAMPLE_AT`). Defaults: k 2, p 6, Adam 2e-4 (0.5, 0.999), five critic updates;
     the authors' own code takes interpolates, k 10, and four.
+
+    Example:
+        >>> generator, critic = torch.nn.Linear(4, 2), torch.nn.Linear(2, 1)
+        >>> authors = fgan.wgan_div(
+        ...     generator, critic, k=10.0, sample_at="interpolate", n_critic=4, latent_dim=4
+        ... )
+        >>> authors.n_critic
+        4
     """
     k, p = check_number("k", k, 0.0), check_number("p", p, 1.0)
     check_per_sample(critic)
@@ -183,6 +228,12 @@ def hinge_gan(generator: nn.Module, critic: nn.Module, **settings: Unpack[Settin
     `info.distance` is 1 - L/2, a lower bound of the total variation distance. Defaults: Adam 2e-4
     (0, 0.9), five critic updates; SAGAN (Zhang et al. 2019, arXiv 1805.08318) has spectral norm in
     the generator too, one critic update, and rates 1e-4 (generator) and 4e-4 (critic).
+
+    Example:
+        >>> critic = fgan.models.mlp_critic((2,), hidden=(8,), norm="spectral")
+        >>> algorithm = fgan.hinge_gan(torch.nn.Linear(4, 2), critic, latent_dim=4)
+        >>> algorithm.score(algorithm.init(seed=0), torch.zeros(3, 2)).shape
+        torch.Size([3])
     """
     check_module("the critic", critic)
     objective = adversarial(
@@ -202,6 +253,13 @@ def lsgan(generator: nn.Module, critic: nn.Module, **settings: Unpack[Settings])
     `info.distance` is 1 - 4L, a lower bound of ½ ∫ (p - q)² / (p + q), Le Cam's divergence, with
     equality for the optimal critic p / (p + q). Defaults: Adam 2e-4 (0.5, 0.999), one critic
     update.
+
+    Example:
+        >>> algorithm = fgan.lsgan(torch.nn.Linear(4, 2), torch.nn.Linear(2, 1), latent_dim=4)
+        >>> noise, batch = algorithm.noise(0, 0, batch_size=8), fgan.Batch(torch.ones(1, 8, 2))
+        >>> state, info = algorithm.step(algorithm.init(seed=0), batch, noise)
+        >>> bool(info.critic_loss >= 0)
+        True
     """
     check_module("the critic", critic)
     objective = adversarial(
@@ -227,6 +285,12 @@ def dragan(
     with λ `penalty_weight` and x + δ of `fgan.penalties.perturb`. `noise` draws δ, so the
     generator needs an attribute `sample_shape`, or the recipe the setting. `info.distance` is that
     of `gan`. Defaults: λ 10, Adam 2e-4 (0.5, 0.999), one critic update.
+
+    Example:
+        >>> generator, critic = torch.nn.Linear(4, 2), torch.nn.Linear(2, 1)
+        >>> algorithm = fgan.dragan(generator, critic, latent_dim=4, sample_shape=(2,))
+        >>> algorithm.noise(0, 0, batch_size=8).extra["critic"]["perturbation"].shape
+        torch.Size([1, 8, 2])
     """
     check_per_sample(critic)
     function = partial(gradient_penalty, gradients=batched_input_gradients)
@@ -264,6 +328,14 @@ def r3gan(
     Defaults: γ 1, Adam 2e-4 (0, 0.99), one critic update. The paper's γ goes from 0.05 on CIFAR-10
     to 150 on 256 x 256 images, and falls to a tenth along a cosine, as the rate does to a quarter:
     `gamma=fgan.optim.cosine(1.0, 0.1, rounds)`. Its schedule of β₂ from 0.9 is left out.
+
+    Example:
+        >>> falling = fgan.optim.cosine(1.0, 0.1, 10_000)
+        >>> algorithm = fgan.r3gan(
+        ...     torch.nn.Linear(4, 2), torch.nn.Linear(2, 1), latent_dim=4, gamma=falling
+        ... )
+        >>> algorithm.n_critic
+        1
     """
     gamma = check_scalar("gamma", gamma, 0.0)
     check_per_sample(critic)
@@ -282,7 +354,12 @@ def r3gan(
 
 
 class Recipe(NamedTuple):
-    """An algorithm's function beside its paper's defaults."""
+    """An algorithm's function beside its paper's defaults.
+
+    Example:
+        >>> fgan.recipes.RECIPES["wgan-gp"].lr, fgan.recipes.RECIPES["wgan-gp"].n_critic
+        (0.0001, 5)
+    """
 
     function: Callable[..., Algorithm]
     optimizer: Callable[[Scalar], Optimizer]
@@ -336,7 +413,12 @@ def check_algorithm(value: object) -> None:
 
 
 def clip_parameters(params: Params, bound: float | Tensor) -> Params:
-    """Each parameter clamped to [-bound, bound], as new tensors (Arjovsky et al. 2017, alg. 1)."""
+    """Each parameter clamped to [-bound, bound], as new tensors (Arjovsky et al. 2017, alg. 1).
+
+    Example:
+        >>> fgan.recipes.clip_parameters({"w": torch.tensor([-3.0, 0.5])}, 1.0)
+        {'w': tensor([-1.0000,  0.5000])}
+    """
 
     def clip(param: Tensor) -> Tensor:
         limit: Any = tree.like(bound, param)  # torch's stubs lack the union of number and tensor
@@ -352,6 +434,11 @@ def critic_warmup(
 
     The defaults are those of the code that the authors of WGAN published; a critic close to optimal
     makes the loss a distance from the start.
+
+    Example:
+        >>> n_critic = fgan.recipes.critic_warmup()
+        >>> n_critic(0), n_critic(25), n_critic(500)
+        (100, 5, 100)
     """
     n_critic, warm = check_count("n_critic", n_critic), check_count("warm", warm)
     first, every = check_count("first", first, 0), check_count("every", every)

@@ -20,6 +20,17 @@ from fgan.seeds import as_integer
 Schedule = Callable[[Tensor], float | Tensor]
 Scalar = float | Tensor | Schedule
 
+NO_FLOAT64 = frozenset({"mps"})
+"""The kinds of devices that have no float64."""
+
+
+def widest(count: Tensor) -> Tensor:
+    """A count as a float64 number, or as a float32 one on a device without float64.
+
+    In float32 the factors of Adam's early updates, such as 1 - 0.999 ** t, lose up to four digits.
+    """
+    return count.float() if count.device.type in NO_FLOAT64 else count.double()
+
 
 def scalar_at(scalar: Scalar, count: Tensor) -> float | Tensor:
     """The value at a count: a schedule is called, everything else is what it is."""
@@ -110,11 +121,16 @@ def linear(start: float, end: float, steps: int) -> Schedule:
 
     The residual CIFAR-10 runs of Gulrajani et al. 2017 (arXiv 1704.00028) decay Adam's rate so, to
     zero. Raises ValueError for a negative value or steps below 1.
+
+    Example:
+        >>> rate = fgan.optim.linear(1.0, 0.0, 4)
+        >>> [float(rate(torch.tensor(t))) for t in (0, 1, 4, 9)]
+        [1.0, 0.75, 0.0, 0.0]
     """
     start, end, steps = _check_ends(start, end, steps)
 
     def schedule(count: Tensor) -> Tensor:
-        return start + (end - start) * (count.double() / steps).clamp(max=1)
+        return start + (end - start) * (widest(count) / steps).clamp(max=1)
 
     return schedule
 
@@ -125,11 +141,16 @@ def cosine(start: float, end: float, steps: int) -> Schedule:
     end + (start - end)(1 + cos(π t / steps)) / 2 (Loshchilov & Hutter 2017, arXiv 1608.03983, eq.
     5). R3GAN's schedules are of this form (Huang et al. 2025, arXiv 2501.05441). Raises ValueError
     for a negative value or steps below 1.
+
+    Example:
+        >>> rate = fgan.optim.cosine(1.0, 0.0, 4)
+        >>> [round(float(rate(torch.tensor(t))), 4) for t in (0, 2, 4, 9)]
+        [1.0, 0.5, 0.0, 0.0]
     """
     start, end, steps = _check_ends(start, end, steps)
 
     def schedule(count: Tensor) -> Tensor:
-        done = (count.double() / steps).clamp(max=1)
+        done = (widest(count) / steps).clamp(max=1)
         return end + (start - end) * (1 + torch.cos(math.pi * done)) / 2
 
     return schedule
@@ -139,13 +160,18 @@ def warmup(scalar: Scalar, steps: int) -> Schedule:
     """`scalar`, multiplied by (t + 1) / steps in the first `steps` counts.
 
     A schedule inside counts from the very first count too. Raises ValueError for steps below 1.
+
+    Example:
+        >>> rate = fgan.optim.warmup(8.0, 4)
+        >>> [float(rate(torch.tensor(t))) for t in (0, 1, 3, 9)]
+        [2.0, 4.0, 8.0, 8.0]
     """
     scalar = check_scalar("a warmed-up value", scalar, 0.0)
     steps = check_count("steps", steps)
 
     def schedule(count: Tensor) -> Tensor:
         value = scalar_at(scalar, count)
-        return ((count.double() + 1) / steps).clamp(max=1) * value
+        return ((widest(count) + 1) / steps).clamp(max=1) * value
 
     return schedule
 

@@ -19,6 +19,12 @@ class Penalty(NamedTuple):
     With `every=k` it is taken in every k-th round (the rounds 0, k, 2k, …), k times as heavy:
     lazy regularisation (Karras et al. 2020, arXiv 1912.04958, appendix B). Which rounds is decided
     by the noise, outside of traced code, so a round without the penalty does not pay for it.
+
+    Example:
+        >>> r1 = fgan.objectives.Penalty(
+        ...     fgan.penalties.zero_centered_penalty, weight=0.5, at="real", name="r1"
+        ... )
+        >>> objective = fgan.objectives.adversarial(fgan.losses.non_saturating_critic_loss, r1)
     """
 
     function: Callable[..., Tensor]
@@ -38,6 +44,13 @@ class Head(NamedTuple):
     `loss(output [B, ...], condition [B, ...]) -> [B]`, on real samples and on fakes in the critic's
     objective, and on fakes in the generator's: an auxiliary classifier with cross entropy (Odena et
     al. 2017, arXiv 1610.09585, eq. 2 and 3).
+
+    Example:
+        >>> def cross_entropy(logits, labels):
+        ...     return torch.nn.functional.cross_entropy(logits, labels, reduction="none")
+        >>> head = fgan.objectives.Head("class", cross_entropy)
+        >>> fgan.objectives.adversarial(fgan.losses.hinge_critic_loss, head).heads
+        ('class',)
     """
 
     name: str
@@ -48,12 +61,15 @@ class Head(NamedTuple):
 class Term(NamedTuple):
     """A term of a generator's objective that sees the fakes: weight · mean of function(fake, data).
 
-    pix2pix has the distance to the target (Isola et al. 2017, arXiv 1611.07004, eq. 3 and 4):
+    pix2pix has the distance to the target (Isola et al. 2017, arXiv 1611.07004, eq. 3 and 4), as in
+    the example.
 
-        def l1(fake, data):
-            return (fake - data.real).abs().flatten(1).mean(1)
-
-        adversarial_generator(non_saturating_generator_loss, Term(l1, weight=100.0))
+    Example:
+        >>> def l1(fake, data):
+        ...     return (fake - data.real).abs().flatten(1).mean(1)
+        >>> objective = fgan.objectives.adversarial_generator(
+        ...     fgan.losses.non_saturating_generator_loss, fgan.objectives.Term(l1, weight=100.0)
+        ... )
     """
 
     function: Callable[[Tensor, Data], Tensor]

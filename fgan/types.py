@@ -19,7 +19,13 @@ Extra = dict[str, Any]
 
 
 class Batch(NamedTuple):
-    """The data of one round."""
+    """The data of one round.
+
+    Example:
+        >>> images, labels = torch.zeros(5, 64, 1, 28, 28), torch.zeros(5, 64, dtype=torch.int64)
+        >>> fgan.Batch(images, labels).real.shape  # for five critic updates on 64 images each
+        torch.Size([5, 64, 1, 28, 28])
+    """
 
     real: Tensor
     """[n_critic, B, ...], floating point. A pack of samples that the critic judges together
@@ -30,7 +36,14 @@ class Batch(NamedTuple):
 
 
 class Noise(NamedTuple):
-    """All randomness of one round."""
+    """All randomness of one round.
+
+    Example:
+        >>> algorithm = fgan.wgan_gp(torch.nn.Linear(4, 2), torch.nn.Linear(2, 1), latent_dim=4)
+        >>> noise = algorithm.noise(seed=0, round_index=7, batch_size=8)
+        >>> noise.critic_latent.shape, noise.mix.shape
+        (torch.Size([5, 8, 4]), torch.Size([5, 8]))
+    """
 
     critic_latent: Tensor
     """[n_critic, B, Z], standard normal: the latents of the fakes in the critic updates."""
@@ -49,6 +62,10 @@ class Draw(NamedTuple):
     """Random tensors that an objective asks for: one for each sample of an update.
 
     They are drawn by `algorithm.noise`, and the objective finds them in `data.extra` by name.
+
+    Example:
+        >>> fgan.objectives.Draw("uniform", shape=(256,))  # [B, 256] for each update
+        Draw(distribution='uniform', shape=(256,))
     """
 
     distribution: str = "normal"
@@ -79,7 +96,14 @@ class EMA(NamedTuple):
 
 
 class GANState(NamedTuple):
-    """All that a run carries from round to round: tensors only."""
+    """All that a run carries from round to round: tensors only.
+
+    Example:
+        >>> algorithm = fgan.wgan(torch.nn.Linear(4, 2), torch.nn.Linear(2, 1), latent_dim=4)
+        >>> state = algorithm.init(seed=0)
+        >>> {name: tuple(p.shape) for name, p in state.critic.params.items()}, int(state.round)
+        ({'weight': (1, 2), 'bias': (1,)}, 0)
+    """
 
     generator: PlayerState
     critic: PlayerState
@@ -127,7 +151,15 @@ class GeneratorInfo(NamedTuple):
 
 
 class GANInfo(NamedTuple):
-    """The figures of one round, for the log only; the critic's are those of its last update."""
+    """The figures of one round, for the log only; the critic's are those of its last update.
+
+    Example:
+        >>> algorithm = fgan.wgan(torch.nn.Linear(4, 2), torch.nn.Linear(2, 1), latent_dim=4)
+        >>> noise, batch = algorithm.noise(0, 0, batch_size=8), fgan.Batch(torch.ones(5, 8, 2))
+        >>> state, info = algorithm.step(algorithm.init(seed=0), batch, noise)
+        >>> bool(info.distance == -info.critic_loss)
+        True
+    """
 
     critic_loss: Tensor
     generator_loss: Tensor
@@ -263,16 +295,34 @@ class Parts(NamedTuple):
 
 
 class Algorithm(NamedTuple):
-    """A GAN as pure functions."""
+    """A GAN as pure functions.
+
+    Example:
+        >>> algorithm = fgan.wgan_gp(torch.nn.Linear(4, 2), torch.nn.Linear(2, 1), latent_dim=4)
+        >>> state = algorithm.init(seed=0)
+        >>> batch = fgan.Batch(real=torch.zeros(5, 8, 2))
+        >>> noise = algorithm.noise(seed=0, round_index=0, batch_size=8)
+        >>> state, info = algorithm.step(state, batch, noise)
+        >>> algorithm.generate(state, torch.zeros(3, 4)).shape
+        torch.Size([3, 2])
+    """
 
     init: InitFunction
+    """`state = init(seed=None)`: weights drawn anew, or without a seed those of the modules."""
     step: StepFunction
+    """`state, info = step(state, batch, noise)`: one round."""
     noise: NoiseFunction
+    """`noise(seed, round_index, batch_size)`: all randomness of a round."""
     generate: GenerateFunction
+    """`generate(state, latent, condition=None)`: samples, by the EMA where kept."""
     score: ScoreFunction
+    """`score(state, samples, condition=None)`: the critic on its own, [B]."""
     critic_update: CriticUpdateFunction
+    """`critic_update(state, real, condition, latent, mix, ...)`: (state, `CriticInfo`)."""
     generator_update: GeneratorUpdateFunction
+    """`generator_update(state, latent, condition)`: (state, `GeneratorInfo`)."""
     parts: Parts
+    """What a round is made of, for functions from an algorithm to an algorithm."""
     n_critic: CriticUpdates
     """Critic updates that `noise` is drawn for, and that data should be drawn for."""
     latent_dim: int

@@ -343,6 +343,13 @@ BREAKS = {
     "momentum damped": Break(
         "sgd.update", "decay * m + g", "decay * m + (1 - decay) * g", "optim",
     ),
+    "float64 on every device": Break(
+        "_adam", "count = widest(state.updates + 1)", "count = (state.updates + 1).double()",
+        "devices",
+    ),
+    "a schedule in float64 on every device": Break(
+        "scalars.linear", "widest(count) / steps", "count.double() / steps", "devices",
+    ),
     # compiled rounds
     "programs cached by shapes alone": Break(
         "_append_signature", "key += (type(node), structure)", "key += (type(node),)",
@@ -680,7 +687,7 @@ BREAKS = {
         "PrecisionRecall(_mean(reached.held > 0), _mean(balls.held > 0))", "neighbours",
     ),
     "both sets resampled alike": Break(
-        "bootstrap", "torch.randint(len(each), (len(each),), generator=source)",
+        "bootstrap", 'torch.randint(len(each), (len(each),), generator=source, device="cpu")',
         "torch.randint(len(each), (len(each),), generator=generator(seed, _))", "points",
     ),
     "any features are called Inception's": Break(

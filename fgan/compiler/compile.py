@@ -77,6 +77,14 @@ def compile(
     `grad`; for a network or objective that draws from a global random number generator; and, with
     donation, for a state two of whose elements share memory, or two of whose leaves are interleaved
     in memory.
+
+    Example:
+        >>> algorithm = fgan.wgan(torch.nn.Linear(4, 2), torch.nn.Linear(2, 1), latent_dim=4)
+        >>> compiled = fgan.compile(algorithm, backend="interpreter")  # for Inductor, no backend
+        >>> noise, batch = algorithm.noise(0, 0, batch_size=8), fgan.Batch(torch.ones(5, 8, 2))
+        >>> state, info = compiled.step(algorithm.init(seed=0), batch, noise)
+        >>> int(state.round)
+        1
     """
     check_algorithm(algorithm)
     check_flag("donate", donate)

@@ -86,6 +86,11 @@ def load(
     - `progress`: a function that is told how many files are read, and how many there are.
 
     Raises ValueError for an unknown name, DataError (a ValueError) for what cannot be had or read.
+
+    Example:
+        >>> rings = fgan.data.load("rings")
+        >>> rings.sample_shape, rings.class_names
+        ((2,), ('radius 0.5', 'radius 1.0', 'radius 1.5'))
     """
     if not isinstance(name, str):
         raise ValueError(
@@ -131,7 +136,12 @@ def load(
 
 
 def to_uint8(images: Tensor) -> Tensor:
-    """Images in [-1, 1] as uint8, rounded, whatever lies outside clamped: `normalise` undone."""
+    """Images in [-1, 1] as uint8, rounded, whatever lies outside clamped: `normalise` undone.
+
+    Example:
+        >>> fgan.data.to_uint8(torch.tensor([-1.0, 1.0, 7.0]))
+        tensor([  0, 255, 255], dtype=torch.uint8)
+    """
     if not isinstance(images, Tensor) or not images.is_floating_point():
         raise ValueError(
             "to_uint8 takes a tensor of floating-point images in [-1, 1], and "
@@ -190,6 +200,12 @@ def batches(
     Raises ValueError at once, not at the first batch, for counts out of range, for labels outside
     [0, num_classes), for samples that are not finite, for `conditional=True` without labels, and
     for all that `load` raises; of an iterable, the first batch alone is looked at.
+
+    Example:
+        >>> for batch in fgan.data.batches("rings", batch_size=16, n_critic=5, rounds=2):
+        ...     print(batch.real.shape, batch.condition.shape)
+        torch.Size([5, 16, 2]) torch.Size([5, 16])
+        torch.Size([5, 16, 2]) torch.Size([5, 16])
     """
     start = check_count("start", start, 0)
     if conditional is not None:

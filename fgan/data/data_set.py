@@ -22,6 +22,13 @@ class DataSet:
     class_names: one per class, for integer classes alone.
     left_out: in words, what `load` found in a folder and left out; empty where there was nothing.
     mapped: the samples are a file that is mapped into memory, and are moved batch by batch.
+
+    Example:
+        >>> table = fgan.data.DataSet("people", torch.randn(100, 5))
+        >>> digits = torch.zeros(20, 1, 8, 8, dtype=torch.uint8)
+        >>> data = fgan.data.DataSet("digits", digits, torch.arange(20) % 2, ("zero", "one"))
+        >>> len(data), data.sample_shape, data.num_classes
+        (20, (1, 8, 8), 2)
     """
 
     name: str
@@ -53,7 +60,12 @@ class DataSet:
 
 
 def condition_of(labels: Tensor) -> Tensor:
-    """Labels as networks are given them: int64, float32, or images in [-1, 1], of one shape."""
+    """Labels as networks are given them: int64, float32, or images in [-1, 1], of one shape.
+
+    Example:
+        >>> fgan.data.condition_of(torch.tensor([3, 1], dtype=torch.int32)).dtype
+        torch.int64
+    """
     if labels.dtype == torch.uint8 and labels.ndim > 3:
         return normalise(labels)
     if labels.is_floating_point() or labels.dtype == torch.bool:
@@ -62,7 +74,12 @@ def condition_of(labels: Tensor) -> Tensor:
 
 
 def normalise(images: Tensor) -> Tensor:
-    """uint8 images as float32 in [-1, 1], of the same shape: 0 becomes -1 and 255 becomes 1."""
+    """uint8 images as float32 in [-1, 1], of the same shape: 0 becomes -1 and 255 becomes 1.
+
+    Example:
+        >>> fgan.data.normalise(torch.tensor([0, 255], dtype=torch.uint8))
+        tensor([-1.,  1.])
+    """
     if not isinstance(images, Tensor) or images.dtype != torch.uint8:
         raise ValueError(
             f"normalise takes a tensor of uint8 images, and {kind_of(images)} was given"

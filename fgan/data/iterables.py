@@ -43,7 +43,12 @@ _KINDS = (
 
 
 def adapted(data: object, keys: Keys | None = None) -> "Rows | Batches":
-    """`data` as one of the two kinds; raises ValueError for what is neither."""
+    """`data` as one of the two kinds; raises ValueError for what is neither.
+
+    Example:
+        >>> type(fgan.data.adapted([torch.randn(4, 2)])).__name__
+        'Batches'
+    """
     if isinstance(data, Rows | Batches):
         return data
     if keys is not None and not _are_keys(keys):
@@ -78,7 +83,13 @@ def _is_streamed(data: object) -> bool:
 
 
 class Rows:
-    """A data set with rows by number: `len(data)` and `data[i]`."""
+    """A data set with rows by number: `len(data)` and `data[i]`.
+
+    Example:
+        >>> rows = fgan.data.Rows(torch.utils.data.TensorDataset(torch.randn(10, 2)), keys=None)
+        >>> rows.size, rows.preview.sample_shape
+        (10, (2,))
+    """
 
     def __init__(self, data: Any, keys: Keys | None) -> None:
         self.name = type(data).__name__
@@ -113,7 +124,13 @@ class Rows:
 
 
 class Batches:
-    """An iterable of batches, or a function that makes one for each epoch."""
+    """An iterable of batches, or a function that makes one for each epoch.
+
+    Example:
+        >>> batches = fgan.data.Batches([torch.randn(4, 2), torch.randn(4, 2)], keys=None)
+        >>> batches.batch_size, batches.preview.sample_shape
+        (4, (2,))
+    """
 
     def __init__(self, data: Any, keys: Keys | None) -> None:
         self.name = str(getattr(data, "__name__", type(data).__name__))

@@ -34,7 +34,13 @@ _CLOTHES = (
 
 
 class DataError(ValueError):
-    """A data set that cannot be found, downloaded or read; the message says what to do."""
+    """A data set that cannot be found, downloaded or read; the message says what to do.
+
+    Example:
+        >>> fgan.data.load("folder:no/such/folder")
+        Traceback (most recent call last):
+        fgan.data.real.DataError: ...
+    """
 
 
 def default_root() -> Path:

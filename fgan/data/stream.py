@@ -38,7 +38,14 @@ class RoundSource(Protocol):
 
 
 class Rounds(Iterator[Batch]):
-    """One `Batch` for each of the given sizes."""
+    """One `Batch` for each of the given sizes.
+
+    Example:
+        >>> data = fgan.data.DataSet("points", torch.randn(1000, 2))
+        >>> rounds = fgan.data.batches(data, batch_size=50, n_critic=5)
+        >>> next(rounds).real.shape, rounds.epoch
+        (torch.Size([5, 50, 2]), 0.25)
+    """
 
     def __init__(
         self,

@@ -31,7 +31,14 @@ Figures = dict[str, Interval]
 
 
 class Evaluation(NamedTuple):
-    """The figures of a comparison, and what was compared."""
+    """The figures of a comparison, and what was compared.
+
+    Example:
+        >>> real = fgan.data.DataSet("normal", torch.randn(50, 2))
+        >>> result = fgan.evaluation.compare(real, torch.randn(40, 2))
+        >>> result.real, result.fake, "recall" in result.figures
+        (50, 40, True)
+    """
 
     features: str
     """The name of the feature network."""
@@ -89,6 +96,12 @@ def compare(
 
     Raises ValueError for fakes of another shape than the real samples, for NaN, for images in no
     more samples than features, and for all that the features refuse.
+
+    Example:
+        >>> real = fgan.data.DataSet("normal", torch.randn(50, 2))
+        >>> result = fgan.evaluation.compare(real, torch.randn(50, 2))
+        >>> 0 <= result.figures["precision"].value <= 1
+        True
     """
     image = is_image(real)
     if tuple(fake.shape[1:]) != real.sample_shape:
@@ -229,7 +242,8 @@ def _of_points(both: _Compared, mixture: Mixture | None) -> tuple[Figures, list[
 
 def _chosen(samples: Tensor, count: int, seed: int) -> Tensor:
     """`count` of the samples, drawn without replacement: the samples may be in order of classes."""
-    order = torch.randperm(len(samples), generator=generator(seed, _ASSIGNING))[:count]
+    source = generator(seed, _ASSIGNING)
+    order = torch.randperm(len(samples), generator=source, device="cpu")[:count]
     return samples[order.to(samples.device)]
 
 

@@ -21,6 +21,11 @@ def frechet_distance(a: Tensor, b: Tensor) -> Tensor:
 
     Raises ValueError for no more samples than features. A covariance of N samples has rank N - 1 at
     most, and the distance would measure the missing directions.
+
+    Example:
+        >>> a = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+        >>> round(float(fgan.evaluation.frechet_distance(a, a + 3)), 4)  # ‖(3, 3)‖²
+        18.0
     """
     a, b = check_pair(("the first set's samples", a), ("the second set's samples", b))
     for features in (a, b):
@@ -96,6 +101,11 @@ def kernel_distance(
     dimensions.
 
     Raises ValueError for features that do not fit, and counts below 1 (`subset_size` below 2).
+
+    Example:
+        >>> zeros, ones = torch.zeros(4, 1), torch.ones(4, 1)
+        >>> round(float(fgan.evaluation.kernel_distance(zeros, ones)), 4)  # 1³ + 2³ - 2 · 1³
+        7.0
     """
     return kernel_estimate(a, b, subsets, subset_size, seed).value
 
@@ -117,7 +127,8 @@ def kernel_estimate(
     source = generator(seed, _KERNEL)
 
     def chosen(features: Tensor) -> Tensor:
-        return features[torch.randperm(len(features), generator=source)[:size].to(features.device)]
+        order = torch.randperm(len(features), generator=source, device="cpu")
+        return features[order[:size].to(features.device)]
 
     count = 1 if len(a) == len(b) == size else subsets  # every subset would be the whole set
     values = torch.stack([_unbiased_mmd(chosen(a), chosen(b)) for _ in range(count)])
@@ -148,11 +159,19 @@ def sliced_wasserstein(a: Tensor, b: Tensor, projections: int = 256, seed: int =
     ‖t‖ Γ(F/2) / (√π Γ((F + 1)/2)) on average over the lines.
 
     Raises ValueError for features that do not fit, and `projections` below 1.
+
+    Example:
+        >>> a = torch.tensor([[0.0], [1.0], [5.0]])
+        >>> round(float(fgan.evaluation.sliced_wasserstein(a, a + 2)), 4)
+        2.0
     """
     a, b = check_pair(("the first set's samples", a), ("the second set's samples", b))
     check_count("projections", projections)
     lines = torch.randn(
-        a.shape[1], projections, generator=generator(seed, _SLICES), dtype=torch.float64
+        (a.shape[1], projections),
+        generator=generator(seed, _SLICES),
+        dtype=torch.float64,
+        device="cpu",
     )
     lines = (lines / torch.linalg.vector_norm(lines, dim=0)).to(a.device)
     return wasserstein_1d((a @ lines).mT, (b @ lines).mT).mean()

@@ -17,7 +17,14 @@ INCEPTION_WIDTH = 2048
 
 
 class Features(NamedTuple):
-    """A feature network."""
+    """A feature network.
+
+    Example:
+        >>> def means(images):  # [B, C, H, W] -> [B, C]
+        ...     return images.mean(dim=(2, 3))
+        >>> fgan.evaluation.Features("channel means", means).extract(torch.zeros(8, 3, 4, 4)).shape
+        torch.Size([8, 3])
+    """
 
     name: str
     """What reports call it."""
@@ -39,6 +46,11 @@ def module_features(module: nn.Module, name: str) -> Features:
 
     Raises ValueError for the name "inception": only distances in the features of the published
     Inception network are called FID and KID (`fgan.run.features.inception`).
+
+    Example:
+        >>> features = fgan.evaluation.module_features(torch.nn.Flatten(), "pixels")
+        >>> features.extract(torch.zeros(8, 1, 4, 4)).shape
+        torch.Size([8, 16])
     """
     if name == INCEPTION:
         raise ValueError(

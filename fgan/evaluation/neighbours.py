@@ -53,6 +53,12 @@ def precision_recall(real: Tensor, fake: Tensor, k: int = 3) -> PrecisionRecall:
     real [N, F], fake [M, F]. Precision falls with samples that are unlike the data, recall with
     data that the generator does not reach. Both depend on N and M. Raises ValueError for features
     that do not fit and for a `k` outside 1 to min(N, M) - 1.
+
+    Example:
+        >>> a = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+        >>> precision, recall = fgan.evaluation.precision_recall(real=a, fake=a[:2] + 0.1, k=1)
+        >>> float(precision), float(recall)
+        (1.0, 1.0)
     """
     real, fake = check_pair(("real samples", real), ("fake samples", fake))
     check_neighbours("real samples", real, k)
@@ -73,6 +79,12 @@ def density_coverage(real: Tensor, fake: Tensor, k: int = 5) -> DensityCoverage:
     among the N - 1 real samples is within the first k with probability k / N, so density is 1.
 
     Raises ValueError for features that do not fit and for a `k` outside 1 to N - 1.
+
+    Example:
+        >>> a = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+        >>> density, coverage = fgan.evaluation.density_coverage(real=a, fake=a[:2], k=1)
+        >>> float(coverage)
+        1.0
     """
     real, fake = check_pair(("real samples", real), ("fake samples", fake))
     check_neighbours("real samples", real, k)

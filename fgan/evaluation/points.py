@@ -51,6 +51,13 @@ def modes(samples: Tensor, centres: Tensor, std: float) -> Modes:
     from well separated modes in the plane, 1 - exp(-9/2) = 98.9 % are of high quality.
 
     Raises ValueError for samples and centres that do not fit, and for a `std` of 0 or below.
+
+    Example:
+        >>> centres = torch.tensor([[0.0, 0.0], [10.0, 0.0]])
+        >>> samples = torch.tensor([[0.5, 0.0], [5.0, 0.0], [-0.5, 0.0], [0.0, 1.0]])
+        >>> found = fgan.evaluation.modes(samples, centres, std=1.0)
+        >>> int(found.covered), float(found.high_quality)
+        (1, 0.75)
     """
     samples, centres = check_pair(("samples", samples), ("centres", centres))
     if not std > 0:
@@ -70,6 +77,11 @@ def wasserstein_distance(a: Tensor, b: Tensor) -> Tensor:
     but falls with N, in two dimensions as about N^-½.
 
     Raises ValueError for samples that do not fit, and ImportError where SciPy is needed and absent.
+
+    Example:
+        >>> a = torch.tensor([[0.0], [1.0], [5.0]])
+        >>> round(float(fgan.evaluation.wasserstein_distance(a, a + 2)), 4)
+        2.0
     """
     a, b = check_pair(("the first samples", a), ("the second samples", b))
     if a.shape[1] == 1:

@@ -13,7 +13,12 @@ _RESAMPLING = 0xE3  # keeps these random numbers apart from those of the measure
 
 
 class Interval(NamedTuple):
-    """A value and its confidence interval."""
+    """A value and its confidence interval.
+
+    Example:
+        >>> fgan.evaluation.Interval(value=0.5, low=0.4, high=0.6).value
+        0.5
+    """
 
     value: float
     low: float
@@ -35,6 +40,10 @@ def bootstrap(
     samples, so that the bias of a Fréchet distance, which falls with N, is larger in each of them.
 
     Raises ValueError for fewer than two replicates and for a level outside (0, 1).
+
+    Example:
+        >>> fgan.evaluation.bootstrap(torch.mean, torch.ones(10), replicates=20)
+        Interval(value=1.0, low=1.0, high=1.0)
     """
     check_count("replicates", replicates, 2)
     if not 0 < level < 1:
@@ -42,15 +51,15 @@ def bootstrap(
     source = generator(seed, _RESAMPLING)
     values = []
     for _ in range(replicates):
-        drawn = [
-            each[torch.randint(len(each), (len(each),), generator=source).to(each.device)]
-            for each in sets
-        ]
+        drawn = []
+        for each in sets:
+            rows = torch.randint(len(each), (len(each),), generator=source, device="cpu")
+            drawn.append(each[rows.to(each.device)])
         values.append(statistic(*drawn).double())
     return normal_interval(float(statistic(*sets)), float(torch.stack(values).std()), level)
 
 
 def normal_interval(value: float, error: float, level: float = 0.95) -> Interval:
     """value ± z·error, with z the normal quantile of `level`: 1.96 for 0.95."""
-    z = float(torch.special.ndtri(torch.tensor((1 + level) / 2, dtype=torch.float64)))
+    z = float(torch.special.ndtri(torch.tensor((1 + level) / 2, dtype=torch.float64, device="cpu")))
     return Interval(value, value - z * error, value + z * error)

@@ -39,6 +39,11 @@ def load_parts(
     the training split. The arguments, and what is raised, are those of `fgan.data.load`.
 
     training: the training split, where it has been loaded already.
+
+    Example:
+        >>> training, reference, origin = fgan.evaluation.load_parts("rings")
+        >>> origin
+        'held out of the training split'
     """
     data = load(name, root, device, image_size) if training is None else training
     if name in TESTED:
@@ -50,8 +55,15 @@ def load_parts(
 
 
 def held_out(data: DataSet) -> Parts:
-    """Two random parts, the same at every call; the reference is half, at most 10,000 samples."""
-    order = torch.randperm(len(data), generator=generator(0, _SPLITTING))
+    """Two random parts, the same at every call; the reference is half, at most 10,000 samples.
+
+    Example:
+        >>> data = fgan.data.DataSet("points", torch.randn(10, 2))
+        >>> parts = fgan.evaluation.held_out(data)
+        >>> len(parts.training), len(parts.reference)
+        (5, 5)
+    """
+    order = torch.randperm(len(data), generator=generator(0, _SPLITTING), device="cpu")
     size = min(HELD_OUT, len(data) // 2)
     origin = "held out of the training split"
     return Parts(_subset(data, order[size:]), _subset(data, order[:size]), origin)
@@ -59,7 +71,7 @@ def held_out(data: DataSet) -> Parts:
 
 def chosen(data: DataSet, count: int, seed: int = 0, skip: int = 0) -> DataSet:
     """`count` random samples of `data`, or as many as it has, after the first `skip` of them."""
-    order = torch.randperm(len(data), generator=generator(seed, _CHOOSING))
+    order = torch.randperm(len(data), generator=generator(seed, _CHOOSING), device="cpu")
     return _subset(data, order[skip : skip + count])
 
 

@@ -49,6 +49,16 @@ def evaluate(
     other part, which takes about a minute; `fgan evaluate` keeps its classifier on disk.
 
     Raises ValueError as `evaluate_state` does.
+
+    Example:
+        >>> generator = fgan.models.mlp_generator((2,), latent_dim=4, hidden=(8,))
+        >>> critic = fgan.models.mlp_critic((2,), hidden=(8,))
+        >>> points = fgan.data.DataSet("points", torch.randn(200, 2))
+        >>> state = fgan.train(fgan.gan(generator, critic), points, rounds=1, out="runs/judged")
+        round 1/1 ...
+        >>> trained = fgan.load("runs/judged", generator=generator, critic=critic)
+        >>> "recall" in fgan.evaluation.evaluate(trained, points, samples=50).figures
+        True
     """
     config = trained.config
     if data is None:
@@ -87,6 +97,15 @@ def evaluate_state(
     D(real) - mean D(fake).
 
     Raises ValueError for a population, for fewer than six samples, and as `compare` does.
+
+    Example:
+        >>> algorithm = fgan.wgan_gp(torch.nn.Linear(4, 2), torch.nn.Linear(2, 1), latent_dim=4)
+        >>> points = fgan.data.DataSet("normal", torch.randn(200, 2))
+        >>> result = fgan.evaluation.evaluate_state(
+        ...     algorithm, algorithm.init(seed=0), points, samples=100, conditional=False
+        ... )
+        >>> "critic_distance" in result.figures
+        True
     """
     check_count("samples", samples, FEWEST)
     check_one_run(algorithm)
@@ -137,7 +156,8 @@ def draw(
     """
     parameter = next(iter(state.generator.params.values()))
     source = generator(seed, _LATENTS)
-    latent = torch.randn(count, algorithm.latent_dim, generator=source).to(parameter)
+    size = count, algorithm.latent_dim
+    latent = torch.randn(size, generator=source, device="cpu").to(parameter)
     conditions = _conditions(like)
     turn = torch.arange(count, device=conditions.device) % len(like)
     labels = conditions[turn].to(parameter.device)

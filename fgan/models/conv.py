@@ -69,6 +69,11 @@ def conv_generator(
 
     Raises ValueError for a shape of another kind, an unknown `norm` or `conditioning`, and for a
     conditioning that does not go with the norm or needs classes.
+
+    Example:
+        >>> generator = fgan.models.conv_generator((1, 12, 20), num_classes=10, width=4)
+        >>> generator(torch.randn(4, 64), torch.arange(4)).shape
+        torch.Size([4, 1, 12, 20])
     """
     options = (conditioning, full_resolution, attention)
     return _generator(2, image_shape, latent_dim, num_classes, width, norm, "tanh", *options)
@@ -94,6 +99,11 @@ def conv_critic(
 
     Raises ValueError for a shape of another kind, an unknown `norm` or `conditioning`, and for a
     conditioning that needs classes where there are none.
+
+    Example:
+        >>> critic = fgan.models.conv_critic((1, 12, 20), width=4)
+        >>> critic(torch.randn(4, 1, 12, 20)).shape
+        torch.Size([4])
     """
     return _critic(2, image_shape, num_classes, width, norm, conditioning, attention)
 
@@ -113,6 +123,11 @@ def conv1d_generator(
     """`conv_generator` for signals (channels, length).
 
     output: `linear`, or `tanh` for signals in [-1, 1].
+
+    Example:
+        >>> generator = fgan.models.conv1d_generator((2, 128), width=4)
+        >>> generator(torch.randn(4, 64)).shape
+        torch.Size([4, 2, 128])
     """
     options = (conditioning, full_resolution, attention)
     return _generator(1, signal_shape, latent_dim, num_classes, width, norm, output, *options)
@@ -127,7 +142,13 @@ def conv1d_critic(
     conditioning: str = "one_hot",
     attention: bool = False,
 ) -> Critic:
-    """`conv_critic` for signals (channels, length)."""
+    """`conv_critic` for signals (channels, length).
+
+    Example:
+        >>> critic = fgan.models.conv1d_critic((2, 128), width=4)
+        >>> critic(torch.randn(4, 2, 128)).shape
+        torch.Size([4])
+    """
     return _critic(1, signal_shape, num_classes, width, norm, conditioning, attention)
 
 
@@ -143,7 +164,13 @@ def conv3d_generator(
     full_resolution: bool = False,
     attention: bool = False,
 ) -> Generator:
-    """`conv1d_generator` for volumes (channels, depth, height, width)."""
+    """`conv1d_generator` for volumes (channels, depth, height, width).
+
+    Example:
+        >>> generator = fgan.models.conv3d_generator((1, 8, 8, 8), width=4)
+        >>> generator(torch.randn(4, 64)).shape
+        torch.Size([4, 1, 8, 8, 8])
+    """
     options = (conditioning, full_resolution, attention)
     return _generator(3, volume_shape, latent_dim, num_classes, width, norm, output, *options)
 
@@ -157,7 +184,13 @@ def conv3d_critic(
     conditioning: str = "one_hot",
     attention: bool = False,
 ) -> Critic:
-    """`conv1d_critic` for volumes (channels, depth, height, width)."""
+    """`conv1d_critic` for volumes (channels, depth, height, width).
+
+    Example:
+        >>> critic = fgan.models.conv3d_critic((1, 8, 8, 8), width=4)
+        >>> critic(torch.randn(4, 1, 8, 8, 8)).shape
+        torch.Size([4])
+    """
     return _critic(3, volume_shape, num_classes, width, norm, conditioning, attention)
 
 

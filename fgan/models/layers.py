@@ -56,6 +56,12 @@ class Generator(nn.Module):
     Raises ValueError for a latent of another shape, for missing labels, for labels of a model
     without classes, and for labels that are no integers. On the CPU in eager mode, labels out of
     range raise ValueError too.
+
+    Example:
+        >>> layers = torch.nn.Linear(4, 2)
+        >>> generator = fgan.models.Generator(layers, sample_shape=(2,), latent_dim=4)
+        >>> generator(torch.randn(8, 4)).shape
+        torch.Size([8, 2])
     """
 
     def __init__(
@@ -98,6 +104,13 @@ class Critic(nn.Module):
       1610.09585): an objective with a `fgan.objectives.Head`. The labels may be left out.
 
     Raises ValueError for samples of another shape, and for labels as `Generator` does.
+
+    Example:
+        >>> critic = fgan.models.mlp_critic((2,), num_classes=3, hidden=(8,))
+        >>> isinstance(critic, fgan.models.Critic)
+        True
+        >>> critic(torch.randn(8, 2), torch.zeros(8, dtype=torch.int64)).shape
+        torch.Size([8])
     """
 
     def __init__(
@@ -205,6 +218,11 @@ def one_hot(labels: Tensor, num_classes: int, dtype: torch.dtype) -> Tensor:
 
     Raises ValueError for labels that are no integers, for a number of classes or a dtype that is
     none, and in eager mode on the CPU, outside vmap, for labels outside [0, num_classes).
+
+    Example:
+        >>> fgan.models.one_hot(torch.tensor([0, 2]), num_classes=3, dtype=torch.float32)
+        tensor([[1., 0., 0.],
+                [0., 0., 1.]])
     """
     _check_tensor("labels", labels)
     if type(num_classes) is not int or num_classes < 1:

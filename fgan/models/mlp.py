@@ -29,6 +29,11 @@ def mlp_generator(
 
     Raises ValueError for an unknown `norm` or `output`, and for instance norm (see
     `norms.normalization`).
+
+    Example:
+        >>> generator = fgan.models.mlp_generator((5,), latent_dim=8, hidden=(32,))
+        >>> generator(torch.randn(4, 8)).shape
+        torch.Size([4, 5])
     """
     check_norm(norm)
     sample_shape, hidden = check_sizes("sample_shape", sample_shape), check_sizes("hidden", hidden)
@@ -58,6 +63,11 @@ def mlp_critic(
     hidden layer has no norm but `spectral` and `weight`, which are on every layer.
 
     Raises ValueError for an unknown `norm`, and for instance norm (see `norms.normalization`).
+
+    Example:
+        >>> critic = fgan.models.mlp_critic((5,), num_classes=3, hidden=(32,))
+        >>> critic(torch.randn(4, 5), torch.tensor([0, 1, 2, 0])).shape
+        torch.Size([4])
     """
     check_norm(norm)
     sample_shape, hidden = check_sizes("sample_shape", sample_shape), check_sizes("hidden", hidden)

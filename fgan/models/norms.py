@@ -90,6 +90,11 @@ class ConditionalBatchNorm(nn.Module):
     Dumoulin 2017 (arXiv 1610.07629) and de Vries 2017 (arXiv 1707.00683). The tables `scale` and
     `shift`, `[n, C]`, start as 1 and 0: at first every class has the plain BatchNorm. `axes` is the
     number of axes behind the channels.
+
+    Example:
+        >>> layer = fgan.models.ConditionalBatchNorm(num_classes=10, channels=3)
+        >>> layer(torch.randn(4, 3, 8, 8), torch.eye(10)[:4]).shape
+        torch.Size([4, 3, 8, 8])
     """
 
     takes_label = True  # see `layers.Layers`
@@ -137,6 +142,13 @@ class SpectralNorm(nn.Module):
     every forward pass in training mode improves them by `n_power_iterations`.
 
     Raises ValueError for a weight with fewer than two axes.
+
+    Example:
+        >>> layer = torch.nn.Linear(2, 2)
+        >>> sigma = fgan.models.SpectralNorm(layer.weight)
+        >>> _ = torch.nn.utils.parametrize.register_parametrization(layer, "weight", sigma)
+        >>> bool(torch.linalg.matrix_norm(layer.weight, 2) < 1.1)
+        True
     """
 
     _u: Tensor

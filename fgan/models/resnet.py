@@ -49,6 +49,11 @@ def resnet_generator(
     conditioning, attention: as in `conv_generator`.
 
     Raises ValueError as `conv_generator` does.
+
+    Example:
+        >>> generator = fgan.models.resnet_generator((3, 16, 16), width=8)
+        >>> generator(torch.randn(4, 128)).shape
+        torch.Size([4, 3, 16, 16])
     """
     check_norm(norm)
     latent_dim, width = check_count("latent_dim", latent_dim), check_count("width", width)
@@ -91,6 +96,11 @@ def resnet_critic(
     conditioning, attention: as in `conv_critic`.
 
     Raises ValueError as `conv_critic` does.
+
+    Example:
+        >>> critic = fgan.models.resnet_critic((3, 16, 16), width=8)
+        >>> critic(torch.randn(4, 3, 16, 16)).shape
+        torch.Size([4])
     """
     check_norm(norm)
     width, num_classes = check_count("width", width), check_classes(num_classes)

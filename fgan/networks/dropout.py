@@ -17,6 +17,11 @@ class NoiseDropout(nn.Module):
 
     Raises ValueError for a p outside of [0, 1), and, when it is called in training mode, for
     numbers of another shape.
+
+    Example:
+        >>> dropout = fgan.networks.NoiseDropout(0.5)
+        >>> dropout(torch.ones(1, 4), torch.tensor([[0.1, 0.6, 0.4, 0.9]]))
+        tensor([[0., 2., 0., 2.]])
     """
 
     per_sample = True  # see `fgan.networks.is_per_sample`

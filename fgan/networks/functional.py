@@ -38,7 +38,13 @@ class Apply(Protocol):
 
 
 class Network(NamedTuple):
-    """A module as a pure function, and copies of the module's tensors."""
+    """A module as a pure function, and copies of the module's tensors.
+
+    Example:
+        >>> network = fgan.make_functional(torch.nn.BatchNorm1d(2))
+        >>> sorted(network.params), sorted(network.buffers)
+        (['bias', 'weight'], ['num_batches_tracked', 'running_mean', 'running_var'])
+    """
 
     apply: Apply
     """`(params, buffers, *inputs, training=True) -> (output, new buffers)`; mutates nothing."""
@@ -62,6 +68,12 @@ def make_functional(module: nn.Module, autocast: torch.dtype | None = None) -> N
     trainable parameters; and for one that `torch.func` does not take, such as one with backward
     hooks. `apply` raises ValueError for tensors of other names or shapes than the
     module's, which it takes in `params` or in `buffers`, and for inputs of another number.
+
+    Example:
+        >>> network = fgan.make_functional(torch.nn.BatchNorm1d(2))
+        >>> y, buffers = network.apply(network.params, network.buffers, torch.ones(8, 2))
+        >>> buffers["running_mean"], network.buffers["running_mean"]
+        (tensor([0.1000, 0.1000]), tensor([0., 0.]))
     """
     check_module("the module", module)
     check_kinds(module)
@@ -145,7 +157,13 @@ def _cast(output: Any, dtype: torch.dtype) -> Any:
 
 
 def parameters_and_buffers(module: nn.Module) -> tuple[Params, Params]:
-    """(trainable parameters, buffers and frozen parameters) of `module`, as detached copies."""
+    """(trainable parameters, buffers and frozen parameters) of `module`, as detached copies.
+
+    Example:
+        >>> params, buffers = fgan.networks.parameters_and_buffers(torch.nn.Linear(2, 1))
+        >>> sorted(params), buffers
+        (['bias', 'weight'], {})
+    """
     params: Params = {}
     buffers: Params = {}
     for key, parameter in module.named_parameters():

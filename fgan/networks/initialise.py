@@ -20,6 +20,12 @@ def reinitialized(module: nn.Module, seed: int) -> nn.Module:
 
     Raises ValueError for a layer with parameters if neither the layer nor a module around it has a
     `reset_parameters` method.
+
+    Example:
+        >>> module = torch.nn.Linear(2, 1)
+        >>> first, second = (fgan.networks.reinitialized(module, seed=0) for _ in range(2))
+        >>> torch.equal(first.weight, second.weight)
+        True
     """
     fresh = copied(module, "cpu")
     with torch.random.fork_rng(devices=[]):

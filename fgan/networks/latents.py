@@ -14,6 +14,12 @@ def of_flat_latents(apply: Apply, shape: tuple[int, ...]) -> Apply:
     """A generator's function of latents [B, *shape] as one of latents [B, Z], Z their product.
 
     The numbers keep their order: row-major. Raises ValueError for latents of another size.
+
+    Example:
+        >>> network = fgan.make_functional(torch.nn.ConvTranspose2d(4, 1, kernel_size=2))
+        >>> apply = fgan.networks.of_flat_latents(network.apply, shape=(4, 1, 1))
+        >>> apply(network.params, network.buffers, torch.zeros(8, 4))[0].shape
+        torch.Size([8, 1, 2, 2])
     """
     if len(shape) == 1:
         return apply

@@ -19,6 +19,11 @@ class MeanScore(nn.Module):
 
     Parameters have their names in the critic, behind "critic.". Raises ValueError, when it is
     called, for scores that are not a tensor [B, ...].
+
+    Example:
+        >>> patches = torch.nn.Conv2d(3, 1, kernel_size=4, stride=2)  # scores [B, 1, 7, 7]
+        >>> fgan.networks.MeanScore(patches)(torch.zeros(4, 3, 16, 16)).shape
+        torch.Size([4])
     """
 
     per_sample = True  # see `fgan.networks.is_per_sample`

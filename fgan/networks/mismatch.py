@@ -31,7 +31,14 @@ def _about_latents(x: Tensor) -> str:
 
 
 def check_module(name: str, module: object) -> None:
-    """Raise ValueError unless `module` is an nn.Module whose parameters have values."""
+    """Raise ValueError unless `module` is an nn.Module whose parameters have values.
+
+    Example:
+        >>> fgan.networks.check_module("the critic", torch.nn.Linear(2, 1))
+        >>> fgan.networks.check_module("the critic", "linear")
+        Traceback (most recent call last):
+        ValueError: ...
+    """
     if not isinstance(module, nn.Module):
         advice = "call the class" if isinstance(module, type) else "wrap functions in a module"
         raise ValueError(f"{name} is an nn.Module, and {describe(module)} was given: {advice}")

@@ -23,6 +23,11 @@ def mixing_layers(module: nn.Module) -> list[str]:
 
     Not those that are frozen, in evaluation mode within a module in training mode, and have running
     statistics.
+
+    Example:
+        >>> critic = torch.nn.Sequential(torch.nn.BatchNorm1d(2), torch.nn.Linear(2, 1))
+        >>> fgan.networks.mixing_layers(critic)
+        ['0']
     """
     return [
         key
@@ -40,6 +45,10 @@ def is_per_sample(module: nn.Module) -> bool:
     `per_sample = True` on the instance or on its own class. The attribute states that the forward
     method itself mixes no samples; the layers within are examined all the same. False does not mean
     that the module mixes samples.
+
+    Example:
+        >>> fgan.networks.is_per_sample(torch.nn.Linear(2, 1))
+        True
     """
     layer: Any = module
     kind = parametrize.type_before_parametrizations(layer)
@@ -77,6 +86,11 @@ def batch_dependence(critic: Callable[[Tensor], Tensor], samples: Tensor) -> Ten
 
     `critic` maps samples [B, ...] to scores [B] or [B, 1]. A per-sample penalty is defined only
     where the matrix is diagonal; with BatchNorm no entry is zero.
+
+    Example:
+        >>> fgan.networks.batch_dependence(lambda x: (x**2).sum(dim=1), torch.ones(2, 1))
+        tensor([[2., 0.],
+                [0., 2.]])
     """
     # Row by row, without vmap: any critic will do, one that branches on values too.
     jacobian = jacrev(lambda x: critic(x).reshape(len(x)), chunk_size=1)(samples)  # [B, B, ...]
@@ -92,6 +106,13 @@ def check_batch_independent(critic: Callable[[Tensor], Tensor], samples: Tensor)
     This check is for layers that `mixing_layers` does not know. It compares ∂D_i/∂x_j with 0 for
     i ≠ j, where a critic without mixing gives exactly 0. A dependence without a gradient, such as
     detached batch statistics, is found by replacing one sample at a time.
+
+    Example:
+        >>> fgan.networks.check_batch_independent(torch.nn.Linear(2, 1), torch.randn(4, 2))
+        >>> mixing = torch.nn.Sequential(torch.nn.BatchNorm1d(2), torch.nn.Linear(2, 1))
+        >>> fgan.networks.check_batch_independent(mixing, torch.randn(4, 2))
+        Traceback (most recent call last):
+        ValueError: ...
     """
     if samples.ndim < 2 or samples.shape[0] < 2:
         raise ValueError(f"samples of shape [B ≥ 2, ...] are needed, got {list(samples.shape)}")

@@ -42,6 +42,10 @@ def check_deterministic(
     Modules, parameters and all global generators stay as they were. The check is left out within a
     trace or a function transform, for parameters on the meta device, and where every layer is
     torch's, einops' or fgan's own: `make_functional` refuses those of them that draw.
+
+    Example:
+        >>> generator, critic = torch.nn.Linear(4, 2), torch.nn.Linear(2, 1)
+        >>> fgan.networks.check_deterministic(generator, critic, latent_shape=(4,))
     """
     parameters = [*generator.parameters(), *critic.parameters()]
     if is_transformed() or any(parameter.is_meta for parameter in parameters):
@@ -68,6 +72,12 @@ def find_randomness(function: Callable[[], Any]) -> str:
     general statement if two calls only give different tensors. All global generators are restored.
 
     Raises the error of `function`, unless `function` has drawn a number before.
+
+    Example:
+        >>> fgan.networks.find_randomness(lambda: torch.zeros(2))
+        ''
+        >>> "rand" in fgan.networks.find_randomness(lambda: torch.rand(2))
+        True
     """
     devices = _accelerators()
     with _restored(devices):
@@ -268,6 +278,10 @@ def is_transformed() -> bool:
     """Whether this code runs within a trace or a function transform such as `vmap`.
 
     Nothing can then be run on the side, without becoming part of the trace or the transform.
+
+    Example:
+        >>> fgan.networks.is_transformed()
+        False
     """
     if torch.compiler.is_compiling() or is_in_torch_dispatch_mode():
         return True

@@ -19,6 +19,12 @@ def twice_differentiable(critic: Callable[..., Any]) -> Callable[..., Any]:
     It acts on `torch.nn.functional.scaled_dot_product_attention`, which `nn.MultiheadAttention` and
     `nn.TransformerEncoderLayer` call. The values are the same up to rounding; the memory grows with
     the square of the sequence's length.
+
+    Example:
+        >>> attention = torch.nn.functional.scaled_dot_product_attention
+        >>> of_math = fgan.networks.twice_differentiable(attention)
+        >>> of_math(*torch.ones(3, 1, 2, 4)).shape
+        torch.Size([1, 2, 4])
     """
 
     def with_math_kernel(*inputs: Any) -> Any:
@@ -29,7 +35,12 @@ def twice_differentiable(critic: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def no_second_derivative(player: str, error: Exception) -> str:
-    """Why the gradient of an objective has failed, if it lacks a second derivative; else ""."""
+    """Why the gradient of an objective has failed, if it lacks a second derivative; else "".
+
+    Example:
+        >>> fgan.networks.no_second_derivative("critic", RuntimeError("of another kind"))
+        ''
+    """
     text = str(error)
     found = _MISSING.search(text)
     if found is None:

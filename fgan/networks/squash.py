@@ -24,7 +24,14 @@ _VIEWS = {
 
 
 def check_last_layer(critic: nn.Module) -> None:
-    """Raise ValueError for a critic whose last layer, as far as it is known, is a sigmoid."""
+    """Raise ValueError for a critic whose last layer, as far as it is known, is a sigmoid.
+
+    Example:
+        >>> critic = torch.nn.Sequential(torch.nn.Linear(2, 1), torch.nn.Sigmoid())
+        >>> fgan.networks.check_last_layer(critic)
+        Traceback (most recent call last):
+        ValueError: ...
+    """
     layer = critic
     while type(layer) in (nn.Sequential, MeanScore):
         children = [child for child in layer.children() if not isinstance(child, _RESHAPING)]

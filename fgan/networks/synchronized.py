@@ -28,6 +28,14 @@ def synchronized(module: nn.Module, group: Any = None) -> nn.Module:
 
     Raises ValueError without a process group, and for a BatchNorm layer whose class is not one of
     torch.nn's: nobody can tell what its forward pass does.
+
+    Example:
+        >>> store = torch.distributed.HashStore()  # torchrun makes one for all processes
+        >>> torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+        >>> module = fgan.networks.synchronized(torch.nn.BatchNorm1d(2))
+        >>> sorted(dict(module.named_parameters()))
+        ['bias', 'weight']
+        >>> torch.distributed.destroy_process_group()
     """
     of_torch = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
     known = (*of_torch, SynchronizedBatchNorm)

@@ -18,7 +18,15 @@ __all__ = ["MODELS", "Config", "Run"]
 
 @dataclass(frozen=True)
 class Run:
-    """A configuration and what it was applied to: enough to build the networks without the data."""
+    """A configuration and what it was applied to: enough to build the networks without the data.
+
+    Example:
+        >>> from fgan.run.configuration import Config, Run
+        >>> run = Run(Config(recipe="gan", data="rings", conditional=False), (2,), ())
+        >>> algorithm, generator, critic = run.built(torch.device("cpu"))
+        >>> generator(torch.zeros(3, 64)).shape
+        torch.Size([3, 2])
+    """
 
     config: Config
     sample_shape: tuple[int, ...]

@@ -21,6 +21,8 @@ from fgan.run.model_card import CARD, model_card
 from fgan.run.trained import Trained
 from fgan.run.weights import PLAYERS, pack, path_of, unpack, write
 
+__all__ = ["FORMATS", "export"]
+
 FOLDER = "export"
 GRAPHS = {"torch-export": "generator.pt2", "onnx": "generator.onnx"}
 """The files of a generator's graph, by format."""
@@ -67,6 +69,18 @@ def export(
     Raises ValueError for an unknown format, for packages that are not installed (extra `export`),
     for a module that cannot be exported for any batch size, for outputs that differ, and for an
     `out` with the weights of another run.
+
+    Example:
+        >>> from fgan.run.export import export
+        >>> generator = fgan.models.mlp_generator((2,), latent_dim=4, hidden=(8,))
+        >>> critic = fgan.models.mlp_critic((2,), hidden=(8,))
+        >>> points = fgan.data.DataSet("points", torch.randn(100, 2))
+        >>> state = fgan.train(fgan.gan(generator, critic), points, rounds=1, out="runs/to-export")
+        round 1/1 ...
+        >>> trained = fgan.load("runs/to-export", generator=generator, critic=critic)
+        >>> paths = export(trained, "safetensors", run="runs/to-export")
+        >>> sorted(path.name for path in paths)
+        ['config.json', 'critic.safetensors', 'generator.safetensors', 'model-card.md']
     """
     check_format(to)
     run = Path(run)

@@ -11,9 +11,24 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+__all__ = ["Logger", "TensorBoard", "WandB"]
+
 
 class Logger(Protocol):
-    """What `fgan.train` tells of a run. What it raises ends the run, the last checkpoint kept."""
+    """What `fgan.train` tells of a run. What it raises ends the run, the last checkpoint kept.
+
+    Example:
+        >>> class Printed:
+        ...     def on_round(self, done, figures):
+        ...         print(done, figures)
+        ...     def on_samples(self, done, samples, labels, picture):
+        ...         pass
+        ...     def on_end(self, done):
+        ...         print("ended after", done)
+        >>> logger: fgan.run.loggers.Logger = Printed()  # for fgan.train(loggers=[logger])
+        >>> logger.on_round(3, {"penalty": 0.5})
+        3 {'penalty': 0.5}
+    """
 
     def on_round(self, done: int, figures: Mapping[str, float]) -> None:
         """After every logged round `done`: its figures by name, which are finite numbers."""
@@ -50,6 +65,11 @@ class TensorBoard:
     A run that is resumed into the same folder hides what a lost continuation wrote.
 
     Raises ValueError where TensorBoard is not installed.
+
+    Example:
+        >>> logger = fgan.run.loggers.TensorBoard("runs/board")  # for fgan.train(loggers=[logger])
+        >>> logger.on_round(1, {"penalty": 0.5})
+        >>> logger.on_end(1)
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -100,6 +120,13 @@ class WandB:
         without it no pictures are logged.
 
     Raises ValueError for a `run` without `log`.
+
+    Example:
+        >>> class Tracker:
+        ...     def log(self, figures, step):
+        ...         print(step, figures)
+        >>> fgan.run.loggers.WandB(Tracker()).on_round(3, {"penalty": 0.5})
+        3 {'penalty': 0.5}
     """
 
     def __init__(self, run: Any, image: Callable[[str], Any] | None = None) -> None:

@@ -105,6 +105,14 @@ def train(
     at the moment; `fgan.run.checkpoints.CheckpointError` for a checkpoint that cannot be used;
     DivergenceError where a loss or the state is no longer finite, and SaveError, an OSError, where
     a file cannot be written, both with the last good checkpoint left in place.
+
+    Example:
+        >>> algorithm = fgan.gan(torch.nn.Linear(4, 2), torch.nn.Linear(2, 1), latent_dim=4)
+        >>> points = fgan.data.DataSet("points", torch.randn(100, 2))
+        >>> state = fgan.train(algorithm, points, rounds=2, out="runs/points")
+        round 2/2 ...
+        >>> int(state.round)
+        2
     """
     _check_arguments(algorithm, out, resume=resume, flip=flip)
     if conditional is not None:

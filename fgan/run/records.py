@@ -28,11 +28,25 @@ if TYPE_CHECKING:
 
 
 class DivergenceError(RuntimeError):
-    """A figure or a state of the run is no longer finite."""
+    """A figure or a state of the run is no longer finite.
+
+    Example:
+        >>> generator, critic = torch.nn.Linear(4, 2), torch.nn.Linear(2, 1)
+        >>> rash = fgan.wgan_gp(generator, critic, latent_dim=4, critic_optimizer=fgan.sgd(1e30))
+        >>> points = fgan.data.DataSet("points", torch.randn(100, 2))
+        >>> fgan.train(rash, points, rounds=3, out="runs/rash")
+        Traceback (most recent call last):
+        fgan.run.records.DivergenceError: ...
+    """
 
 
 class SaveError(OSError):
-    """A file of the run could not be written, as on a full disk."""
+    """A file of the run could not be written, as on a full disk.
+
+    Example:
+        >>> issubclass(fgan.run.loop.SaveError, OSError)  # `except OSError` takes it too
+        True
+    """
 
 
 @contextmanager

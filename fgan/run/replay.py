@@ -28,6 +28,8 @@ from fgan.run.start import started
 from fgan.scalars import check_count
 from fgan.types import Algorithm, Batch, Data, GANInfo, GANState, Gradient, Noise, Parts
 
+__all__ = ["replay"]
+
 Say = Callable[[str], None]
 
 
@@ -137,6 +139,16 @@ def replay(
     say: is given a line on every checkpoint that is used or left out.
 
     Raises ValueError for a population and for a round below 1.
+
+    Example:
+        >>> from fgan.run.replay import replay
+        >>> algorithm = fgan.gan(torch.nn.Linear(4, 2), torch.nn.Linear(2, 1), latent_dim=4)
+        >>> points = fgan.data.DataSet("points", torch.randn(100, 2))
+        >>> state = fgan.train(algorithm, points, rounds=2, out="runs/replayed")
+        round 2/2 ...
+        >>> again = replay(algorithm, points, out="runs/replayed", round=2)
+        >>> torch.equal(again.state.critic.params["weight"], state.critic.params["weight"])
+        True
     """
     check_count("round", round)
     if algorithm.members:

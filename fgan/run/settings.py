@@ -49,6 +49,12 @@ class Config:
     """A run's settings; None stands for the default of the recipe, or of the network.
 
     Raises ValueError for a value out of range, and for settings that do not go together.
+
+    Example:
+        >>> from fgan.run.configuration import Config
+        >>> config = Config(recipe="wgan-div", data="rings", rounds=100)
+        >>> config.recipe, config.n_critic  # None: that of the recipe
+        ('wgan-div', None)
     """
 
     recipe: str = _of_run("wgan-gp", "RECIPE", f"{', '.join(RECIPES)} (default: {{default}})")

@@ -29,6 +29,8 @@ from fgan.scores import as_scores, describe
 from fgan.seeds import as_integer
 from fgan.types import EMA, Algorithm, GANState, Params, PlayerState
 
+__all__ = ["Trained", "load"]
+
 _TOGETHER = 1000  # samples that are generated at once
 _EMA = 0.999  # stands for the decay that the script chose, which samples do not depend on
 
@@ -46,7 +48,18 @@ class ScriptConfig:
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """A run as `fgan.load` reads it."""
+    """A run as `fgan.load` reads it.
+
+    Example:
+        >>> generator = fgan.models.mlp_generator((2,), latent_dim=4, hidden=(8,))
+        >>> critic = fgan.models.mlp_critic((2,), hidden=(8,))
+        >>> points = fgan.data.DataSet("points", torch.randn(100, 2))
+        >>> state = fgan.train(fgan.gan(generator, critic), points, rounds=1, out="runs/trained")
+        round 1/1 ...
+        >>> trained = fgan.load("runs/trained", generator=generator, critic=critic)
+        >>> trained.sample(8, seed=1).shape, trained.generator(torch.zeros(3, 4)).shape
+        (torch.Size([8, 2]), torch.Size([3, 2]))
+    """
 
     algorithm: Algorithm
     """The run's algorithm. Of a script's run only `generate`, `score`, `init` and `noise` are
@@ -148,6 +161,16 @@ def load(
 
     Raises ValueError for a folder without a run, for networks that are missing or do not fit, and
     `fgan.run.checkpoints.CheckpointError`, a ValueError, where no checkpoint can be used.
+
+    Example:
+        >>> generator = fgan.models.mlp_generator((2,), latent_dim=4, hidden=(8,))
+        >>> critic = fgan.models.mlp_critic((2,), hidden=(8,))
+        >>> points = fgan.data.DataSet("points", torch.randn(100, 2))
+        >>> state = fgan.train(fgan.gan(generator, critic), points, rounds=1, out="runs/to-load")
+        round 1/1 ...
+        >>> trained = fgan.load("runs/to-load", generator=generator, critic=critic)
+        >>> trained.sample(8).shape
+        torch.Size([8, 2])
     """
     if not isinstance(folder, str | os.PathLike) or not str(folder):
         raise ValueError(f"folder is the path of a run's folder, and {describe(folder)} was given")
@@ -267,6 +290,12 @@ def _bare(state: GANState) -> GANState:
 
 def _without_rounds(players: _Players, keeps_ema: bool) -> Algorithm:
     """An algorithm of networks that draws and scores; the recipe of its rounds is not known."""
+    sizes = (getattr(players.generator, name, None) for name in ("latent_dim", "latent_shape"))
+    if all(size is None for size in sizes):
+        raise ValueError(
+            f"{type(players.generator).__name__} does not say the size of its latent: set the "
+            "attribute generator.latent_dim (or latent_shape) before fgan.load"
+        )
     algorithm = gan(*players, ema_decay=_EMA if keeps_ema else None)
     apply = make_functional(players.critic).apply
 

@@ -18,6 +18,10 @@ def check_batch_independent(critic: Callable[[Tensor], Tensor], x: Tensor) -> No
 
     Raises AssertionError with the pair of samples, also where the dependence has no gradient
     (detached batch statistics).
+
+    Example:
+        >>> from fgan.testing import check_batch_independent
+        >>> check_batch_independent(torch.nn.Linear(2, 1), torch.randn(4, 2))
     """
     try:
         networks.check_batch_independent(critic, x)

@@ -70,6 +70,16 @@ def check_loss(
     Raises AssertionError with the invariant's name and the smallest example. The invariants are
     those of Goodfellow et al. 2014 (arXiv 1406.2661) and Arjovsky et al. 2017 (1701.07875) that all
     losses in `fgan.losses` have in common.
+
+    Example:
+        >>> from fgan.testing import check_loss
+        >>> check_loss(
+        ...     fgan.losses.hinge_critic_loss,
+        ...     fgan.losses.hinge_generator_loss,
+        ...     non_negative=True,
+        ...     blind_value=2.0,
+        ...     max_examples=2,
+        ... )
     """
     losses = Losses(critic_loss, generator_loss)
     dtypes = st.sampled_from([torch.float32, torch.float64])

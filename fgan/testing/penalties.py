@@ -52,6 +52,10 @@ def check_penalty(
     max_examples: how many examples Hypothesis draws for each invariant.
 
     Raises AssertionError with the invariant's name and the smallest example.
+
+    Example:
+        >>> from fgan.testing import check_penalty
+        >>> check_penalty(fgan.penalties.zero_centered_penalty, even=True, degree=2, max_examples=1)
     """
     cases, seeds = _cases(), st.integers(0, 999)
     linear, flat = _cases(("linear",)), _cases(("constant",))

@@ -59,6 +59,10 @@ def check_recipe(
 
     Raises AssertionError with the invariant's name and the smallest example. The networks are small
     float64 MLPs, the generator's with BatchNorm; the recipe's own defaults are used.
+
+    Example:
+        >>> from fgan.testing import check_recipe
+        >>> check_recipe(fgan.wgan, conditional=False, max_examples=1)
     """
     shapes, seeds = st.sampled_from([(2,), (1,), (1, 2, 3)]), st.integers(0, 999)
     single, double = st.just(torch.float32), st.just(torch.float64)

@@ -27,6 +27,14 @@ def scores(
     """Scores [size] between -limit and limit, all of them float32 numbers; the extremes are likely.
 
     `size` is drawn from 1 to 5 by default.
+
+    Example:
+        >>> from hypothesis import given
+        >>> from fgan.testing import scores
+        >>> @given(scores(limit=10.0))
+        ... def test_mine(scores):
+        ...     assert scores.abs().max() <= 10
+        >>> test_mine()
     """
     sizes = st.just(size) if isinstance(size, int) else size or st.integers(1, 5)
     return sizes.flatmap(lambda n: _vector(n, limit, dtype))
@@ -38,22 +46,41 @@ def score_pairs(
     limit: float = SCORE_LIMIT,
     dtype: torch.dtype = torch.float64,
 ) -> st.SearchStrategy[tuple[Tensor, Tensor]]:
-    """(real_scores [size], fake_scores [size]), as in `scores`."""
+    """(real_scores [size], fake_scores [size]), as in `scores`.
+
+    Example:
+        >>> from hypothesis import given
+        >>> from fgan.testing import score_pairs
+        >>> @given(score_pairs())
+        ... def test_mine(scores):
+        ...     real_scores, fake_scores = scores
+        ...     assert real_scores.shape == fake_scores.shape
+        >>> test_mine()
+    """
     sizes = st.just(size) if isinstance(size, int) else size or st.integers(1, 5)
     return sizes.flatmap(lambda n: st.tuples(_vector(n, limit, dtype), _vector(n, limit, dtype)))
 
 
 def _vector(size: int, limit: float, dtype: torch.dtype) -> st.SearchStrategy[Tensor]:
-    bound = float(torch.tensor(limit, dtype=torch.float32))
+    bound = float(torch.tensor(limit, dtype=torch.float32, device="cpu"))
     landmarks = [s * a for a in (0.0, 1.0, 30.0, 1e3, bound) if a <= bound for s in (1.0, -1.0)]
     number = st.floats(-bound, bound, width=32) | st.sampled_from(landmarks)
     return st.lists(number, min_size=size, max_size=size).map(
-        lambda values: torch.tensor(values, dtype=dtype)
+        lambda values: torch.tensor(values, dtype=dtype, device="cpu")
     )
 
 
 def shapes() -> st.SearchStrategy[tuple[int, ...]]:
-    """Shapes of one sample, from one number to a small image or clip."""
+    """Shapes of one sample, from one number to a small image or clip.
+
+    Example:
+        >>> from hypothesis import given
+        >>> from fgan.testing import shapes
+        >>> @given(shapes())
+        ... def test_mine(shape):
+        ...     assert torch.zeros(2, *shape).ndim > 1
+        >>> test_mine()
+    """
     return st.sampled_from(
         [(1,), (2,), (5,), (3, 2), (1, 4, 4), (2, 3, 2), (4, 1, 3), (2, 1, 2, 2)]
     )
@@ -62,14 +89,32 @@ def shapes() -> st.SearchStrategy[tuple[int, ...]]:
 def samples(
     shape: tuple[int, ...], size: int = 4, *, dtype: torch.dtype = torch.float64
 ) -> st.SearchStrategy[Tensor]:
-    """A batch [size, *shape] of normal numbers."""
+    """A batch [size, *shape] of normal numbers.
+
+    Example:
+        >>> from hypothesis import given
+        >>> from fgan.testing import samples
+        >>> @given(samples((1, 4, 4), size=2))
+        ... def test_mine(x):
+        ...     assert x.shape == (2, 1, 4, 4)
+        >>> test_mine()
+    """
     return _SEEDS.map(lambda seed: normal(seed, size, *shape).to(dtype))
 
 
 def latents(
     latent_dim: int, size: int = 4, *, dtype: torch.dtype = torch.float64
 ) -> st.SearchStrategy[Tensor]:
-    """Latents [size, latent_dim], standard normal."""
+    """Latents [size, latent_dim], standard normal.
+
+    Example:
+        >>> from hypothesis import given
+        >>> from fgan.testing import latents
+        >>> @given(latents(7, size=2))
+        ... def test_mine(latent):
+        ...     assert latent.shape == (2, 7)
+        >>> test_mine()
+    """
     return samples((latent_dim,), size, dtype=dtype)
 
 
@@ -81,7 +126,16 @@ def batches(
     num_classes: int | None = None,
     dtype: torch.dtype = torch.float64,
 ) -> st.SearchStrategy[Batch]:
-    """The data of a round: real [n_critic, size, *shape], labels [n_critic, size] or none."""
+    """The data of a round: real [n_critic, size, *shape], labels [n_critic, size] or none.
+
+    Example:
+        >>> from hypothesis import given
+        >>> from fgan.testing import batches
+        >>> @given(batches((3,), n_critic=2))
+        ... def test_mine(batch):
+        ...     assert batch.real.shape == (2, 4, 3)
+        >>> test_mine()
+    """
     return _SEEDS.map(lambda seed: make_batch(seed, shape, n_critic, size, num_classes, dtype))
 
 
@@ -92,12 +146,26 @@ def critics(
 
     `kinds` are the kinds to draw from. Besides the default three there is "constant", a linear
     critic with weight zero.
+
+    Example:
+        >>> from hypothesis import given
+        >>> from fgan.testing import critics, samples
+        >>> @given(critics((3,)), samples((3,)))
+        ... def test_mine(critic, x):
+        ...     assert critic(x).shape == (4,)
+        >>> test_mine()
     """
     return st.builds(ExampleCritic, st.sampled_from(kinds), st.just(shape), _SEEDS)
 
 
 class ExampleCritic(nn.Module):
-    """A critic [B, *shape] -> [B] in float64; its repr is the code that builds it."""
+    """A critic [B, *shape] -> [B] in float64; its repr is the code that builds it.
+
+    Example:
+        >>> from fgan.testing import ExampleCritic
+        >>> ExampleCritic("tanh", (2,), seed=3)(torch.zeros(4, 2, dtype=torch.float64)).shape
+        torch.Size([4])
+    """
 
     def __init__(self, kind: str, shape: tuple[int, ...], seed: int = 0):
         super().__init__()
@@ -133,7 +201,7 @@ class ExampleCritic(nn.Module):
 def normal(seed: int, *shape: int) -> Tensor:
     """Standard normal numbers in float64, a function of its arguments alone."""
     source = torch.Generator().manual_seed(seed)
-    return torch.randn(shape, generator=source, dtype=torch.float64)
+    return torch.randn(shape, generator=source, dtype=torch.float64, device="cpu")
 
 
 def make_batch(
@@ -149,4 +217,5 @@ def make_batch(
     if num_classes is None:
         return Batch(real)
     source = torch.Generator().manual_seed(seed)
-    return Batch(real, torch.randint(num_classes, (n_critic, size), generator=source))
+    options: Any = {"generator": source, "device": "cpu"}
+    return Batch(real, torch.randint(num_classes, (n_critic, size), **options))

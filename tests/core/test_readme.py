@@ -17,11 +17,15 @@ from fgan.data import DataSet
 from fgan.recipes import RECIPES
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("*/README.md")) + [
-    path.name for path in sorted(ROOT.glob("*.md"))
+PAGES = [
+    "examples/coming_from.md",
+    *sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("*/README.md")),
+    *(path.name for path in sorted(ROOT.glob("*.md"))),
 ]
 
 PAGE = (ROOT / "README.md").read_text()
+OTHERS = (ROOT / "examples" / "coming_from.md").read_text()
+"""The page for users of other libraries; what is theirs is in blocks of another language."""
 
 SMALLER = {
     '"fashion-mnist", batch_size=64': '"glyphs", batch_size=8',  # nothing is downloaded
@@ -78,6 +82,28 @@ def test_the_python_runs(monkeypatch, tmp_path):
         test()
 
 
+def test_what_is_ours_beside_other_libraries_runs(monkeypatch, tmp_path):
+    """All Python blocks in order, in one namespace, with small networks and one round."""
+    monkeypatch.chdir(tmp_path)
+    code = re.sub(r"width=\d+", "width=4", "\n".join(blocks(OTHERS, "python")))
+    code = re.sub(r"\brounds=[\d_]+", "rounds=1", code.replace("batch_size=64", "batch_size=4"))
+    assert '"cifar10"' in code
+    monkeypatch.setattr(fgan, "compile", lambda algorithm: algorithm)  # it is tested elsewhere
+    loader = torch.utils.data.DataLoader(torch.linspace(-1, 1, 12544).view(16, 1, 28, 28), 8)
+    names = {
+        "fgan": fgan,
+        "torch": torch,
+        "generator": fgan.models.conv_generator((1, 28, 28), width=4),
+        "critic": fgan.models.conv_critic((1, 28, 28), width=4),
+        "loader": loader,
+        "cifar": DataSet("cifar", torch.linspace(-1, 1, 24576).view(8, 3, 32, 32)),
+    }
+    exec(compile(code.replace('"cifar10"', "cifar"), "coming_from.md", "exec"), names)
+    assert names["state"].round == 1
+    assert names["params"].keys() == names["network"].params.keys()
+    assert int(names["opt_state"].updates) == 1
+
+
 def test_the_change_of_the_readme_fits_its_script(tmp_path, monkeypatch):
     """Each line of the diff that was there is in the script, and the changed script runs."""
     script, (change,) = blocks(PAGE, "python")[0], blocks(PAGE, "diff")
@@ -105,10 +131,10 @@ def test_the_change_of_the_readme_fits_its_script(tmp_path, monkeypatch):
 
 
 def test_the_command_lines_are_understood(monkeypatch):
-    """Each `fgan ...` of the page reaches its command with every option taken."""
+    """Each `fgan ...` of the pages reaches its command with every option taken."""
     lines = [
         line[line.index("fgan ") :]
-        for block in blocks(PAGE, "sh")
+        for block in blocks(PAGE, "sh") + blocks(OTHERS, "sh")
         for line in block.splitlines()
         if re.search(r"(?:^|/)fgan ", line)
     ]

@@ -217,6 +217,8 @@ def test_runs_that_cannot_be_loaded_say_why(folders, tmp_path):
         fgan.load(out, generator=generator)
     with pytest.raises(ValueError, match=r"the generator is a torch.nn.Module, and .* was given"):
         fgan.load(out, generator="generator", critic=critic)
+    with pytest.raises(ValueError, match=r"set the attribute generator.latent_dim"):
+        fgan.load(out, generator=torch.nn.Linear(4, 2), critic=critic)
     wider = fgan.models.mlp_generator((2,), 4, hidden=(9,))
     with pytest.raises(ValueError, match="is of another model"):
         fgan.load(out, generator=wider, critic=critic)
