@@ -76,7 +76,7 @@ def train_command(
     preset = presets.DEFAULT if preset is None else preset
     presets.check_preset(preset)
     config = known.config if known else Config(**given)  # checked before the data are read
-    data = load(config.data, data_root, target, config.image_size)
+    data = load(config.data, data_root, target, config.image_size, skip_broken=config.skip_broken)
     if not known:
         config = presets.complete(given, preset, data.sample_shape, data.num_classes)
     if config.sample_every is None:  # said once: a longer run keeps the interval it began with
@@ -113,6 +113,7 @@ def train_command(
         resume=resume,
         log_every=config.log_every,
         sample_every=config.sample_every,
+        flip=config.flip,
         run=run,
     )
     done = int(state.round)

@@ -31,13 +31,14 @@ def load_parts(
     root: str | Path | None = None,
     device: torch.device | str = "cpu",
     image_size: int | None = None,
+    skip_broken: bool = False,
 ) -> Parts:
     """The training split and the test split of the data set called `name`.
 
     Where it has no test split, or the files of the test split cannot be had, `held_out` parts of
     the training split. The arguments, and what is raised, are those of `fgan.data.load`.
     """
-    data = load(name, root, device, image_size)
+    data = load(name, root, device, image_size, skip_broken=skip_broken)
     if name in TESTED:
         try:
             return Parts(data, load(name, root, device, train=False), "the test split")

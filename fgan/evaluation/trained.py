@@ -53,7 +53,12 @@ def evaluate(
     config = trained.config
     if data is None:
         device = trained.state.round.device
-        parts = load_parts(config.data, device=device, image_size=config.image_size)
+        parts = load_parts(
+            config.data,
+            device=device,
+            image_size=config.image_size,
+            skip_broken=getattr(config, "skip_broken", False),
+        )
     else:
         parts = held_out(data)
     if features is None and is_image(parts.reference):

@@ -45,6 +45,9 @@ _TITLES = {
 """What the table calls a figure, where it is not its name."""
 
 
+_FLIPPED = "the run saw mirrored images too (flip); it is compared with the images as they are"
+
+
 class Report(NamedTuple):
     """An evaluation of a run."""
 
@@ -121,7 +124,7 @@ def parts_of(run: Run, data_root: Path | None, device: torch.device | str) -> Pa
     Raises ValueError where they do not have the run's sample shape and classes.
     """
     config = run.config
-    parts = load_parts(config.data, data_root, device, config.image_size)
+    parts = load_parts(config.data, data_root, device, config.image_size, config.skip_broken)
     data = parts.training
     if data.sample_shape != run.sample_shape or data.class_names != run.class_names:
         raise ValueError(
@@ -203,7 +206,7 @@ def _content(
         "seed": seed,
         "generated": _plain(found.figures),
         "real": {} if real is None else _plain(real.figures),
-        "notes": list(found.notes),
+        "notes": [*found.notes, *([_FLIPPED] if run.config.flip else [])],
     }
 
 

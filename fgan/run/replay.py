@@ -98,7 +98,7 @@ def replay_run(
     config = run.config
     if round is not None and not 1 <= round <= config.rounds:
         raise ValueError(f"--round is from 1 to {config.rounds} in {folder}, and {round} was given")
-    data = load(config.data, data_root, device, config.image_size)
+    data = load(config.data, data_root, device, config.image_size, skip_broken=config.skip_broken)
     same_data.check(folder / CONFIG, fingerprint(data))
     return replay(
         run.build(device),
@@ -109,6 +109,7 @@ def replay_run(
         seed=config.seed,
         conditional=None if config.conditional else False,
         say=say,
+        flip=config.flip,
     )
 
 

@@ -54,6 +54,12 @@ class Config:
     recipe: str = _of_run("wgan-gp", "RECIPE", f"{', '.join(RECIPES)} (default: {{default}})")
     data: str = _of_run("glyphs", "NAME", f"{', '.join(NAMES)} (default: {{default}})")
     image_size: int | None = _of_run(None, "S", "folder:PATH: the middle squares, resized")
+    skip_broken: bool = _of_run(
+        False, "", "folder:PATH: leave broken files out, and count them (default: an error)"
+    )
+    flip: bool = _of_run(
+        False, "", "images mirrored left to right, each with probability 1/2 (default: no)"
+    )
     conditional: bool = _of_run(
         True, "", "with the classes as conditions (default: yes)", off="--unconditional"
     )
