@@ -331,7 +331,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.choices["evaluate"].set_defaults(command=evaluate_command)
     add("folder", type=_path, metavar="DIR", help="of the run")
     add("--samples", type=int, default=5000, metavar="N", help="to generate (default: 5000)")
-    add("--features", metavar="NAME", help="images: classifier (default) or inception")
+    add("--features", metavar="NAME", help="images: classifier, inception or patches")
     add("--inception-weights", dest="weights", type=_path, metavar="FILE", help="of torch-fidelity")
     add("--seed", type=int, default=0, metavar="S", help="of latents and subsets (default: 0)")
     add("--data-root", type=_path, metavar="DIR", help="where real data sets lie, or go")

@@ -97,7 +97,8 @@ def build_classifier(data: DataSet) -> Classifier:
     if data.num_classes < 2:
         raise ValueError(
             f"a classifier needs at least two classes, and {data.name} has {data.num_classes}: use "
-            "Inception features, or features of your own"
+            "fgan.evaluation.BY_PATCHES, Inception features, or features of your own (on the "
+            "command line: --features patches or inception)"
         )
     with torch.random.fork_rng(devices=[]):  # the layers draw their first weights from it
         module = Classifier(data.sample_shape, data.num_classes)

@@ -127,3 +127,30 @@ def test_runs_of_earlier_versions_mirror_nothing(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(content | {"class_names": ["a"]}))
     config = Run.load(tmp_path / "config.json").config
     assert (config.flip, config.skip_broken) == (False, False)
+
+
+@pytest.mark.parametrize("folders", [("",), ("only",)])
+def test_pictures_without_classes_are_evaluated(folders, tmp_path, capsys):
+    """No sub-folder, or one: by their patches, with a note; no classifier can be trained."""
+    for name in folders:
+        paint(tmp_path / "images" / name, count=24)
+    out = tmp_path / "run"
+    images = ("--data", f"folder:{tmp_path / 'images'}", "--flip")
+    assert run("train", "gan", *TINY, *images, "--rounds", 1, "--out", out) == 0
+    capsys.readouterr()
+    assert run("evaluate", out, "--samples", 10, "--device", "cpu") == 0
+    said = capsys.readouterr().out
+    assert "features   patches\n" in said
+    assert "sliced Wasserstein of patches" in said
+    assert "there are no classes to train a classifier on" in said
+    assert "it is compared with the images as they are" in said
+    content = json.loads((out / "evaluation.json").read_text())
+    assert set(content["real"]) == {"patch_sliced_wasserstein", "patch_sliced_wasserstein_8x8"}
+    generated, real = (
+        content[side]["patch_sliced_wasserstein"]["value"] for side in ("generated", "real")
+    )
+    assert generated > 1.3 * real
+    assert run("evaluate", out, "--features", "classifier", "--device", "cpu") == 2
+    said = capsys.readouterr().err
+    assert said.startswith("fgan: --features classifier needs two classes, and folder:")
+    assert said.endswith("--features patches and inception need none\n")
