@@ -17,7 +17,7 @@ from rich.console import Console
 
 from fgan.compiler.compile import compile as compiled
 from fgan.data import DataSet, load
-from fgan.run import compiling, flags, presets, same_data, signals
+from fgan.run import compiling, flags, named_loggers, presets, same_data, signals
 from fgan.run.configuration import Config, Run
 from fgan.run.dry_run import try_round
 from fgan.run.limits import no_compiler, too_much
@@ -76,6 +76,7 @@ def train_command(
     preset = presets.DEFAULT if preset is None else preset
     presets.check_preset(preset)
     config = known.config if known else Config(**given)  # checked before the data are read
+    loggers = named_loggers.openers(config.loggers)
     data = load(config.data, data_root, target, config.image_size, skip_broken=config.skip_broken)
     if not known:
         config = presets.complete(given, preset, data.sample_shape, data.num_classes)
@@ -102,20 +103,22 @@ def train_command(
         by_itself = not asked and target.type == "cpu"
         make = partial(compiling.compiled_if_possible, say=console.print) if by_itself else compiled
         algorithm = make(algorithm)
-    state = train(
-        algorithm,
-        data,
-        rounds=config.rounds,
-        out=out,
-        batch_size=config.batch_size,
-        seed=config.seed,
-        conditional=None if config.conditional else False,
-        resume=resume,
-        log_every=config.log_every,
-        sample_every=config.sample_every,
-        flip=config.flip,
-        run=run,
-    )
+    with named_loggers.opened(loggers, out, config, resume) as opened:
+        state = train(
+            algorithm,
+            data,
+            rounds=config.rounds,
+            out=out,
+            batch_size=config.batch_size,
+            seed=config.seed,
+            conditional=None if config.conditional else False,
+            resume=resume,
+            log_every=config.log_every,
+            sample_every=config.sample_every,
+            flip=config.flip,
+            run=run,
+            loggers=opened,
+        )
     done = int(state.round)
     if done < config.rounds:
         console.print(
@@ -178,7 +181,7 @@ def replay_command(
     console.print(f"all numbers of round {last} are finite")
 
 
-_MAY_CHANGE = ("rounds", "log_every", "sample_every", "compile")
+_MAY_CHANGE = ("rounds", "log_every", "sample_every", "logger", "compile")
 """Settings of which the state after any round is independent, but for the decay of the rates, and
 for the rounding of compiled sums."""
 
@@ -195,7 +198,7 @@ def _resumed(console: Console, out: Path | None, given: dict[str, Any]) -> Run:
             raise ValueError(
                 f"the run in {out} has {name} = {getattr(run.config, name)!r}, and {value!r} was "
                 "given: a resumed run keeps its settings, except --rounds, --log-every, "
-                "--sample-every and --compile"
+                "--sample-every, --logger and --compile"
             )
     changed = {name: given[name] for name in _MAY_CHANGE if name in given}
     before, now = run.config.rounds, changed.get("rounds", run.config.rounds)

@@ -21,6 +21,7 @@ from fgan.scalars import check_count, check_scalar
 MODELS = ("auto", "mlp", "conv", "resnet")
 DECAYS = ("none", "linear", "cosine")
 AUGMENTATIONS = ("colour", "translation", "cutout", "flip")
+LOGGERS = ("tensorboard", "wandb")
 
 _OWN_SETTINGS = ("loss", "clip", "penalty_weight", "k", "p", "sample_at", "gamma")
 """Settings that only some recipes have: those whose entry in the registry names them."""
@@ -75,6 +76,9 @@ class Config:
     )
     log_every: int = _of_run(10, "N", "rounds between lines of figures (default: {default})")
     sample_every: int | None = _of_run(None, "N", "rounds between pictures and checkpoints")
+    logger: str | None = _of_run(
+        None, "NAMES", f"{','.join(LOGGERS)}: where figures and pictures go too (default: none)"
+    )
 
     model: str = _of_networks("auto", "NAME", f"{', '.join(MODELS)} (default: by the data)")
     latent_dim: int = _of_networks(64, "Z", "(default: {default})")
@@ -154,6 +158,11 @@ class Config:
         """The names in `augment`."""
         return () if self.augment is None else tuple(self.augment.split(","))
 
+    @property
+    def loggers(self) -> tuple[str, ...]:
+        """The names in `logger`, each once."""
+        return () if self.logger in (None, "none") else tuple(dict.fromkeys(self.logger.split(",")))
+
     def critic_updates(self) -> int:
         """Critic updates of a round, without the warm-up."""
         if self.n_critic is not None:
@@ -180,6 +189,12 @@ def _check_names(config: Config) -> None:
             raise ValueError(
                 f"unknown augmentation {name!r} in augment; known are {', '.join(AUGMENTATIONS)}, "
                 "several with commas between them"
+            )
+    for name in config.loggers:
+        if name not in LOGGERS:
+            raise ValueError(
+                f"unknown logger {name!r}; known are {', '.join(LOGGERS)}, several with commas "
+                "between them, and none"
             )
 
 
