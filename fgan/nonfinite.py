@@ -16,6 +16,7 @@ from torch import Tensor
 from fgan import tree
 from fgan.algorithm import of_parts
 from fgan.compiler.compile import check_plain
+from fgan.scalars import as_number
 from fgan.types import EMA, Algorithm, Data, GANState, Gradient, PlayerState
 
 
@@ -116,7 +117,7 @@ def _counted(name: str, player: PlayerState, gradient: Gradient) -> Gradient:
     loss = gradient.info[f"{name}_loss"]
     count = before + _is_nonfinite(loss, player.buffers, gradient)
     # A mean over the parts of a batch takes floating-point figures alone.
-    info = {**gradient.info, f"{name}_skipped": count.to(torch.float64)}
+    info = {**gradient.info, f"{name}_skipped": as_number(count)}
     return Gradient(gradient.params, gradient.buffers, info)
 
 

@@ -105,6 +105,16 @@ def check_flag(name: str, value: object) -> None:
         raise ValueError(f"{name} is True or False, and {value!r} was given")
 
 
+def has_float64(device: torch.device) -> bool:
+    """Whether a device has float64: Apple's GPUs have not."""
+    return device.type != "mps"
+
+
+def as_number(count: Tensor) -> Tensor:
+    """A 0-d count in float64, or in float32 on a device without it."""
+    return count.double() if has_float64(count.device) else count.float()
+
+
 def linear(start: float, end: float, steps: int) -> Schedule:
     """From `start` to `end` in a straight line over `steps` counts, then `end`.
 
@@ -114,7 +124,7 @@ def linear(start: float, end: float, steps: int) -> Schedule:
     start, end, steps = _check_ends(start, end, steps)
 
     def schedule(count: Tensor) -> Tensor:
-        return start + (end - start) * (count.double() / steps).clamp(max=1)
+        return start + (end - start) * (as_number(count) / steps).clamp(max=1)
 
     return schedule
 
@@ -129,7 +139,7 @@ def cosine(start: float, end: float, steps: int) -> Schedule:
     start, end, steps = _check_ends(start, end, steps)
 
     def schedule(count: Tensor) -> Tensor:
-        done = (count.double() / steps).clamp(max=1)
+        done = (as_number(count) / steps).clamp(max=1)
         return end + (start - end) * (1 + torch.cos(math.pi * done)) / 2
 
     return schedule
@@ -145,7 +155,7 @@ def warmup(scalar: Scalar, steps: int) -> Schedule:
 
     def schedule(count: Tensor) -> Tensor:
         value = scalar_at(scalar, count)
-        return ((count.double() + 1) / steps).clamp(max=1) * value
+        return ((as_number(count) + 1) / steps).clamp(max=1) * value
 
     return schedule
 

@@ -308,10 +308,10 @@ BREAKS = {
     ),
     # optimisers
     "bias correction of the mean dropped": Break(
-        "_adam.update", "step_size / (1 - torch.pow(beta1, count))", "step_size * 1", "optim",
+        "_adam.update", "step_size / _correction(beta1, count)", "step_size * 1", "optim",
     ),
     "bias correction of the square dropped": Break(
-        "_adam.update", "torch.sqrt(1 - torch.pow(beta2, count))", "torch.ones_like(count)",
+        "_adam.update", "torch.sqrt(_correction(beta2, count))", "torch.ones_like(count)",
         "optim",
     ),
     "epsilon inside the root": Break(
@@ -657,8 +657,8 @@ BREAKS = {
         "PrecisionRecall(_mean(reached.held > 0), _mean(balls.held > 0))", "neighbours",
     ),
     "both sets resampled alike": Break(
-        "bootstrap", "torch.randint(len(each), (len(each),), generator=source)",
-        "torch.randint(len(each), (len(each),), generator=generator(seed, _))", "points",
+        "bootstrap", "generator=source, device",
+        "generator=generator(seed, _), device", "points",
     ),
     "any features are called Inception's": Break(
         "Features.is_inception", "self.name == INCEPTION", "True", "trained",
@@ -683,8 +683,8 @@ BREAKS = {
         "fill(copied(module, str(device)), params | buffers).train()", "load",
     ),
     "truncation by clamping": Break(
-        "truncated", "torch.copysign(moved, latent.double())",
-        "latent.double().clamp(-limit, limit)", "load",
+        "truncated", "torch.copysign(moved, wide)",
+        "wide.clamp(-limit, limit)", "load",
     ),
     "a straight line between latents": Break(
         "interpolated", "is_flat = angle.sin() < 1e-6", "is_flat = angle.sin() < 9", "load",
