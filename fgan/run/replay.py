@@ -142,7 +142,7 @@ def replay(
     check_count("round", round)
     if algorithm.members:
         raise ValueError("replay takes one run, as fgan.train does, and this is a population")
-    initial = algorithm.init(seed)
+    initial = algorithm.init(seed if state is None else None)
     first = initial if state is None else started(state, initial)
     state = _state_before(Path(out), first, round, say)
     start = int(state.round)

@@ -16,6 +16,7 @@ from fgan.cli import main
 from fgan.data import DataSet
 from fgan.run import pictures, plots
 from fgan.run.progress import Display
+from fgan.run.replay import replay
 from fgan.run.samples import save_samples
 
 SETTINGS = {"rounds": 4, "log_every": 1, "sample_every": 2}
@@ -357,6 +358,32 @@ def test_a_run_starts_from_a_state(tmp_path):
     assert int(own.round) == 0
     more = fgan.train(algorithm, data, out=tmp_path / "c", state=kept, **settings)
     assert int(more.round) == int(kept.round) == 4, "rounds are counted from 0 again"
+
+
+def test_weights_that_nobody_can_draw_are_kept(tmp_path):
+    """A bare parameter, such as a learned constant, has no `reset_parameters`: a state has it."""
+
+    class Constant(nn.Module):
+        latent_dim = 2
+
+        def __init__(self):
+            super().__init__()
+            self.constant = nn.Parameter(torch.ones(2))
+
+        def forward(self, z):
+            return z + self.constant
+
+    data, algorithm = DataSet("own", torch.randn(16, 2)), fgan.gan(Constant(), nn.Linear(2, 1))
+    settings = SETTINGS | {"batch_size": 4, "out": tmp_path / "a"}
+    with pytest.raises(ValueError, match=r"fgan.train\(..., state=algorithm.init\(\)\)"):
+        fgan.train(algorithm, data, **settings)
+    start = algorithm.init()
+    whole = fgan.train(algorithm, data, state=start, **settings)
+    parts = settings | {"out": tmp_path / "b"}
+    fgan.train(algorithm, data, state=start, **parts | {"rounds": 3})
+    assert_identical(fgan.train(algorithm, data, resume=True, **parts), whole)
+    replayed = replay(algorithm, data, out=tmp_path / "b", round=3, batch_size=4, state=start)
+    assert (replayed.start, replayed.place) == (2, None)
 
 
 def test_a_run_from_a_state_is_the_loop_of_a_script_and_is_resumed(tmp_path):
