@@ -100,7 +100,8 @@ def build_classifier(data: DataSet) -> Classifier:
             "fgan.evaluation.BY_PATCHES, Inception features, or features of your own (on the "
             "command line: --features patches or inception)"
         )
-    with torch.random.fork_rng(devices=[]):  # the layers draw their first weights from it
+    # The layers draw their first weights from the CPU's generator.
+    with torch.device("cpu"), torch.random.fork_rng(devices=[]):
         module = Classifier(data.sample_shape, data.num_classes)
     return module.to(memory_format=torch.channels_last)  # a fifth faster on a CPU
 

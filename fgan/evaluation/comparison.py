@@ -252,8 +252,8 @@ def _of_points(both: _Compared, mixture: Mixture | None) -> tuple[Figures, list[
 
 def _chosen(samples: Tensor, count: int, seed: int) -> Tensor:
     """`count` of the samples, drawn without replacement: the samples may be in order of classes."""
-    order = torch.randperm(len(samples), generator=generator(seed, _ASSIGNING))[:count]
-    return samples[order.to(samples.device)]
+    order = torch.randperm(len(samples), generator=generator(seed, _ASSIGNING), device="cpu")
+    return samples[order[:count].to(samples.device)]
 
 
 def _mean(values: Tensor) -> Interval:

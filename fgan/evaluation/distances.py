@@ -117,7 +117,8 @@ def kernel_estimate(
     source = generator(seed, _KERNEL)
 
     def chosen(features: Tensor) -> Tensor:
-        return features[torch.randperm(len(features), generator=source)[:size].to(features.device)]
+        order = torch.randperm(len(features), generator=source, device="cpu")[:size]
+        return features[order.to(features.device)]
 
     count = 1 if len(a) == len(b) == size else subsets  # every subset would be the whole set
     values = torch.stack([_unbiased_mmd(chosen(a), chosen(b)) for _ in range(count)])
@@ -152,7 +153,11 @@ def sliced_wasserstein(a: Tensor, b: Tensor, projections: int = 256, seed: int =
     a, b = check_pair(("the first set's samples", a), ("the second set's samples", b))
     check_count("projections", projections)
     lines = torch.randn(
-        a.shape[1], projections, generator=generator(seed, _SLICES), dtype=torch.float64
+        a.shape[1],
+        projections,
+        generator=generator(seed, _SLICES),
+        dtype=torch.float64,
+        device="cpu",
     )
     lines = (lines / torch.linalg.vector_norm(lines, dim=0)).to(a.device)
     return wasserstein_1d((a @ lines).mT, (b @ lines).mT).mean()

@@ -42,15 +42,15 @@ def bootstrap(
     source = generator(seed, _RESAMPLING)
     values = []
     for _ in range(replicates):
-        drawn = [
-            each[torch.randint(len(each), (len(each),), generator=source).to(each.device)]
-            for each in sets
+        rows = [
+            torch.randint(len(each), (len(each),), generator=source, device="cpu") for each in sets
         ]
+        drawn = [each[index.to(each.device)] for each, index in zip(sets, rows, strict=True)]
         values.append(statistic(*drawn).double())
     return normal_interval(float(statistic(*sets)), float(torch.stack(values).std()), level)
 
 
 def normal_interval(value: float, error: float, level: float = 0.95) -> Interval:
     """value ± z·error, with z the normal quantile of `level`: 1.96 for 0.95."""
-    z = float(torch.special.ndtri(torch.tensor((1 + level) / 2, dtype=torch.float64)))
+    z = float(torch.special.ndtri(torch.tensor((1 + level) / 2, dtype=torch.float64, device="cpu")))
     return Interval(value, value - z * error, value + z * error)

@@ -49,7 +49,7 @@ def load_parts(
 
 def held_out(data: DataSet) -> Parts:
     """Two random parts, the same at every call; the reference is half, at most 10,000 samples."""
-    order = torch.randperm(len(data), generator=generator(0, _SPLITTING))
+    order = torch.randperm(len(data), generator=generator(0, _SPLITTING), device="cpu")
     size = min(HELD_OUT, len(data) // 2)
     origin = "held out of the training split"
     return Parts(_subset(data, order[size:]), _subset(data, order[:size]), origin)
@@ -57,7 +57,7 @@ def held_out(data: DataSet) -> Parts:
 
 def chosen(data: DataSet, count: int, seed: int = 0, skip: int = 0) -> DataSet:
     """`count` random samples of `data`, or as many as it has, after the first `skip` of them."""
-    order = torch.randperm(len(data), generator=generator(seed, _CHOOSING))
+    order = torch.randperm(len(data), generator=generator(seed, _CHOOSING), device="cpu")
     return _subset(data, order[skip : skip + count])
 
 

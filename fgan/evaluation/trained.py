@@ -126,7 +126,8 @@ def draw(
     """
     parameter = next(iter(state.generator.params.values()))
     source = generator(seed, _LATENTS)
-    latent = torch.randn(count, algorithm.latent_dim, generator=source).to(parameter)
+    latent = torch.randn(count, algorithm.latent_dim, generator=source, device="cpu")
+    latent = latent.to(parameter)
     conditions = _conditions(like)
     turn = torch.arange(count, device=conditions.device) % len(like)
     labels = conditions[turn].to(parameter.device)
