@@ -17,7 +17,7 @@ from rich.console import Console
 
 from fgan.compiler.compile import compile as compiled
 from fgan.data import DataSet, load
-from fgan.run import compiling, flags, named_loggers, presets, same_data, signals
+from fgan.run import compiling, flags, init_from, named_loggers, presets, same_data, signals
 from fgan.run.configuration import Config, Run
 from fgan.run.dry_run import try_round
 from fgan.run.limits import no_compiler, too_much
@@ -69,6 +69,8 @@ def train_command(
 ) -> None:
     """`fgan train`: a setting that is not given has the preset's value, or the resumed run's."""
     given = flags.merged(given, settings)
+    if given.get("init_from") is not None:  # a replay may start from another folder
+        given["init_from"] = str(Path(given["init_from"]).expanduser().resolve())
     target = _device(device)
     if resume and preset is not None:
         raise ValueError("a resumed run keeps its settings: leave --preset out")
@@ -79,6 +81,8 @@ def train_command(
     loggers = named_loggers.openers(config.loggers)
     data = load(config.data, data_root, target, config.image_size, skip_broken=config.skip_broken)
     if not known:
+        if config.init_from is not None:
+            given = init_from.networks_of(Path(config.init_from)) | given
         config = presets.complete(given, preset, data.sample_shape, data.num_classes)
     if config.sample_every is None:  # said once: a longer run keeps the interval it began with
         config = dataclasses.replace(config, sample_every=default_interval(config.rounds))
@@ -88,6 +92,12 @@ def train_command(
     if known and known.data and out:
         same_data.check_form(out / CONFIG, known.data, data.sample_shape, data.class_names)
     algorithm = _built(run, target, out / CONFIG if known else None)
+    first = None
+    if config.init_from is not None and not known:
+        first, done = init_from.state_from(
+            Path(config.init_from), config.init_round, algorithm.init()
+        )
+        run = dataclasses.replace(run, config=dataclasses.replace(config, init_round=done))
     _greet(console, run, data, algorithm, out, target)
     if not known:
         console.print(f"settings   preset {preset} (see --dry-run and --preset)")
@@ -117,6 +127,7 @@ def train_command(
             sample_every=config.sample_every,
             flip=config.flip,
             run=run,
+            state=first,
             loggers=opened,
         )
     done = int(state.round)
@@ -281,6 +292,11 @@ def _greet(
         f"{config.seed}"
     )
     console.print(f"output     {out}")
+    if config.init_from is not None:
+        console.print(
+            f"weights    of {config.init_from} after round {config.init_round}; the optimisers "
+            "began anew"
+        )
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -61,6 +61,10 @@ class Config:
     flip: bool = _of_run(
         False, "", "images mirrored left to right, each with probability 1/2 (default: no)"
     )
+    init_from: str | None = _of_run(
+        None, "RUN", "the folder of a run, from whose weights this one starts"
+    )
+    init_round: int | None = _of_run(None, "N", "of its checkpoint (default: the latest)")
     conditional: bool = _of_run(
         True, "", "with the classes as conditions (default: yes)", off="--unconditional"
     )
@@ -130,7 +134,7 @@ class Config:
     def __post_init__(self) -> None:
         _check_names(self)
         counts = ("rounds", "batch_size", "latent_dim", "width", "log_every", "sample_every")
-        for name in (*counts, "accumulate", "n_critic"):
+        for name in (*counts, "init_round", "accumulate", "n_critic"):
             value = getattr(self, name)
             if value is not None:
                 check_count(name, value)
@@ -138,6 +142,8 @@ class Config:
             if getattr(self, name) is not None:
                 check_scalar(f"{name}: a learning rate", getattr(self, name), 0.0)
         check_scalar("decay_from", self.decay_from, 0.0, 1.0)
+        if self.init_round is not None and self.init_from is None:
+            raise ValueError("init_round is a round of the run in init_from, which is not given")
         if self.batch_size % self.accumulate:
             raise ValueError(
                 f"accumulate is {self.accumulate}, and batch_size {self.batch_size} has no "
