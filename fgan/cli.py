@@ -23,6 +23,7 @@ from fgan.run.dry_run import try_round
 from fgan.run.limits import no_compiler, too_much
 from fgan.run.loop import CONFIG, SAMPLES, DivergenceError, default_interval, train
 from fgan.run.outlet import Outlet, release_stdout
+from fgan.run.reading import Reading
 from fgan.run.replay import replay_run
 from fgan.types import Algorithm
 
@@ -79,7 +80,14 @@ def train_command(
     presets.check_preset(preset)
     config = known.config if known else Config(**given)  # checked before the data are read
     loggers = named_loggers.openers(config.loggers)
-    data = load(config.data, data_root, target, config.image_size, skip_broken=config.skip_broken)
+    data = load(
+        config.data,
+        data_root,
+        target,
+        config.image_size,
+        skip_broken=config.skip_broken,
+        progress=Reading(console.print),
+    )
     if not known:
         if config.init_from is not None:
             given = init_from.networks_of(Path(config.init_from)) | given

@@ -103,6 +103,19 @@ def test_broken_files_are_left_out_on_request_and_counted(tmp_path, capsys):
     assert "has other data" in said
 
 
+def test_a_folder_that_takes_long_shows_how_far_it_is(tmp_path, monkeypatch, capsys):
+    """A line at most every two seconds; none where it is quick."""
+    images = paint(tmp_path / "images", count=6)
+    train = ("train", "gan", *TINY, "--data", f"folder:{images}", "--dry-run")
+    assert run(*train) == 0
+    assert "reading" not in capsys.readouterr().out
+    clock = iter(range(10_000))
+    monkeypatch.setattr("fgan.run.reading.time.monotonic", lambda: next(clock))
+    assert run(*train) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("reading")]
+    assert lines == [f"reading    {done} of 6 pictures" for done in (2, 4, 6)]
+
+
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
