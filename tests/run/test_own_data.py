@@ -209,6 +209,20 @@ def test_a_loader_and_a_data_set_give_the_same_run(tmp_path):
         assert losses(out) == losses(tmp_path / "a")
 
 
+def test_a_loader_and_a_name_give_the_same_run(tmp_path):
+    """Points called by their name, and a DataLoader of the same points in the same order."""
+    data = fgan.data.load("rings")
+    numbered = DataSet("rows", torch.arange(len(data))[:, None].float())
+    rounds = fgan.data.batches(numbered, 8, 2, rounds=2, seed=3)
+    order = [batch.flatten().int().tolist() for whole in rounds for batch in whole.real]
+    loader = DataLoader(TensorDataset(data.samples, data.labels), batch_sampler=order)
+    settings = {"rounds": 2, "log_every": 1, "seed": 3}
+    algorithm = game(classes=True)
+    want = fgan.train(algorithm, "rings", out=tmp_path / "a", batch_size=8, **settings)
+    assert_identical(fgan.train(algorithm, loader, out=tmp_path / "b", **settings), want)
+    assert losses(tmp_path / "b") == losses(tmp_path / "a")
+
+
 @pytest.mark.filterwarnings("ignore:DataLoader. batches shorter")
 def test_a_run_on_a_loader_is_resumed_where_it_was(tmp_path):
     """Without shuffling, and with rows by number: the bits of a run that nothing interrupted."""
