@@ -18,12 +18,22 @@ from rich.console import Console
 from fgan.compiler.compile import compile as compiled
 from fgan.data import DataSet, load
 from fgan.evaluation.splits import load_parts
-from fgan.run import compiling, evaluating, flags, presets, same_data, signals
+from fgan.run import (
+    compiling,
+    evaluating,
+    flags,
+    init_from,
+    named_loggers,
+    presets,
+    same_data,
+    signals,
+)
 from fgan.run.configuration import Config, Run
 from fgan.run.dry_run import try_round
 from fgan.run.limits import no_compiler, too_much
 from fgan.run.loop import CONFIG, SAMPLES, DivergenceError, default_interval, train
 from fgan.run.outlet import Outlet, release_stdout
+from fgan.run.reading import Reading
 from fgan.run.replay import replay_run
 from fgan.types import Algorithm
 
@@ -70,6 +80,8 @@ def train_command(
 ) -> None:
     """`fgan train`: a setting that is not given has the preset's value, or the resumed run's."""
     given = flags.merged(given, settings)
+    if given.get("init_from") is not None:  # a replay may start from another folder
+        given["init_from"] = str(Path(given["init_from"]).expanduser().resolve())
     target = _device(device)
     if resume and preset is not None:
         raise ValueError("a resumed run keeps its settings: leave --preset out")
@@ -77,8 +89,18 @@ def train_command(
     preset = presets.DEFAULT if preset is None else preset
     presets.check_preset(preset)
     config = known.config if known else Config(**given)  # checked before the data are read
-    data = load(config.data, data_root, target, config.image_size)
+    loggers = named_loggers.openers(config.loggers)
+    data = load(
+        config.data,
+        data_root,
+        target,
+        config.image_size,
+        skip_broken=config.skip_broken,
+        progress=Reading(console.print),
+    )
     if not known:
+        if config.init_from is not None:
+            given = init_from.networks_of(Path(config.init_from)) | given
         config = presets.complete(given, preset, data.sample_shape, data.num_classes)
     if config.sample_every is None:  # said once: a longer run keeps the interval it began with
         config = dataclasses.replace(config, sample_every=default_interval(config.rounds))
@@ -88,6 +110,12 @@ def train_command(
     if known and known.data and out:
         same_data.check_form(out / CONFIG, known.data, data.sample_shape, data.class_names)
     algorithm = _built(run, target, out / CONFIG if known else None)
+    first = None
+    if config.init_from is not None and not known:
+        first, done = init_from.state_from(
+            Path(config.init_from), config.init_round, algorithm.init()
+        )
+        run = dataclasses.replace(run, config=dataclasses.replace(config, init_round=done))
     _greet(console, run, data, algorithm, out, target)
     if not known:
         console.print(f"settings   preset {preset} (see --dry-run and --preset)")
@@ -105,23 +133,29 @@ def train_command(
         algorithm = make(algorithm)
     evaluator = None
     if config.evaluate_every is not None:
-        parts = load_parts(config.data, data_root, target, config.image_size, data)
+        parts = load_parts(
+            config.data, data_root, target, config.image_size, config.skip_broken, data
+        )
         evaluator = evaluating.evaluator_of(parts, console.print)
-    state = train(
-        algorithm,
-        data,
-        rounds=config.rounds,
-        out=out,
-        batch_size=config.batch_size,
-        seed=config.seed,
-        conditional=None if config.conditional else False,
-        resume=resume,
-        log_every=config.log_every,
-        sample_every=config.sample_every,
-        run=run,
-        evaluate_every=config.evaluate_every,
-        evaluator=evaluator,
-    )
+    with named_loggers.opened(loggers, out, config, resume) as opened:
+        state = train(
+            algorithm,
+            data,
+            rounds=config.rounds,
+            out=out,
+            batch_size=config.batch_size,
+            seed=config.seed,
+            conditional=None if config.conditional else False,
+            resume=resume,
+            log_every=config.log_every,
+            sample_every=config.sample_every,
+            flip=config.flip,
+            run=run,
+            state=first,
+            loggers=opened,
+            evaluate_every=config.evaluate_every,
+            evaluator=evaluator,
+        )
     done = int(state.round)
     if done < config.rounds:
         console.print(
@@ -184,7 +218,7 @@ def replay_command(
     console.print(f"all numbers of round {last} are finite")
 
 
-_MAY_CHANGE = ("rounds", "log_every", "sample_every", "evaluate_every", "compile")
+_MAY_CHANGE = ("rounds", "log_every", "sample_every", "evaluate_every", "logger", "compile")
 """Settings of which the state after any round is independent, but for the decay of the rates, and
 for the rounding of compiled sums."""
 
@@ -201,7 +235,7 @@ def _resumed(console: Console, out: Path | None, given: dict[str, Any]) -> Run:
             raise ValueError(
                 f"the run in {out} has {name} = {getattr(run.config, name)!r}, and {value!r} was "
                 "given: a resumed run keeps its settings, except --rounds, --log-every, "
-                "--sample-every, --evaluate-every and --compile"
+                "--sample-every, --evaluate-every, --logger and --compile"
             )
     changed = {name: given[name] for name in _MAY_CHANGE if name in given}
     before, now = run.config.rounds, changed.get("rounds", run.config.rounds)
@@ -284,6 +318,11 @@ def _greet(
         f"{config.seed}"
     )
     console.print(f"output     {out}")
+    if config.init_from is not None:
+        console.print(
+            f"weights    of {config.init_from} after round {config.init_round}; the optimisers "
+            "began anew"
+        )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -338,7 +377,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.choices["evaluate"].set_defaults(command=evaluate_command)
     add("folder", type=_path, metavar="DIR", help="of the run")
     add("--samples", type=int, default=5000, metavar="N", help="to generate (default: 5000)")
-    add("--features", metavar="NAME", help="images: classifier (default) or inception")
+    add("--features", metavar="NAME", help="images: classifier, inception or patches")
     add("--best", action="store_true", help="the best checkpoint of --evaluate-every")
     add("--inception-weights", dest="weights", type=_path, metavar="FILE", help="of torch-fidelity")
     add("--seed", type=int, default=0, metavar="S", help="of latents and subsets (default: 0)")

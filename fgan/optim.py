@@ -7,6 +7,7 @@ is two real ones, as in `torch.optim`. Every `update` raises ValueError for grad
 or shapes than the parameters', and for the state of another optimiser or other parameters.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -229,9 +230,9 @@ def _adam(lr: Scalar, betas: tuple[float, float], eps: float, weight_decay: Scal
         step_size = rate
         mean, direction = state.mean, gradients
         if keeps_mean:
-            step_size = step_size / (1 - torch.pow(beta1, count))
+            step_size = step_size / _correction(beta1, count)
             mean = direction = tree.map(lambda m, g: torch.lerp(m, g, 1 - beta1), mean, gradients)
-        root_correction = torch.sqrt(1 - torch.pow(beta2, count))
+        root_correction = torch.sqrt(_correction(beta2, count))
 
         square = tree.map(lambda v, g: beta2 * v + (1 - beta2) * g * g, state.square, gradients)
         new_params = tree.map(
@@ -245,6 +246,18 @@ def _adam(lr: Scalar, betas: tuple[float, float], eps: float, weight_decay: Scal
         return new_params, AdamState(state.updates + 1, mean, square)
 
     return _of_real_pairs(Optimizer(init, update))
+
+
+def _correction(beta: float | Tensor, count: Tensor) -> Tensor:
+    """1 - βᵗ, in float64 as torch.optim has it in Python: in float32, 1 - 0.999ᵗ loses four digits.
+
+    On a device without float64 it is -expm1(t log β), which loses none.
+    """
+    if count.dtype == torch.float64:
+        return 1 - torch.pow(beta, count)
+    if isinstance(beta, Tensor):
+        return -torch.expm1(count * torch.log(beta))
+    return -torch.expm1(count * math.log(beta)) if beta else torch.ones_like(count)
 
 
 def _check_betas(betas: object) -> tuple[float | Tensor, float | Tensor]:

@@ -331,10 +331,10 @@ BREAKS = {
     ),
     # optimisers
     "bias correction of the mean dropped": Break(
-        "_adam.update", "step_size / (1 - torch.pow(beta1, count))", "step_size * 1", "optim",
+        "_adam.update", "step_size / _correction(beta1, count)", "step_size * 1", "optim",
     ),
     "bias correction of the square dropped": Break(
-        "_adam.update", "torch.sqrt(1 - torch.pow(beta2, count))", "torch.ones_like(count)",
+        "_adam.update", "torch.sqrt(_correction(beta2, count))", "torch.ones_like(count)",
         "optim",
     ),
     "epsilon inside the root": Break(
@@ -697,7 +697,7 @@ BREAKS = {
         "_by_class", "(seen == fake).double()", "(seen == seen).double()", "trained",
     ),
     "an evaluator whose classes are those seen": Break(
-        "Evaluator.__call__", "(seen == labels.to(seen.device))", "(seen == seen)", "evaluator",
+        "Evaluator._in_features", "(seen == labels.to(seen.device))", "(seen == seen)", "evaluator",
     ),
     "feature network in training mode": Break(
         "module_features", "copy.deepcopy(module).eval()", "copy.deepcopy(module)", "features",
@@ -716,8 +716,8 @@ BREAKS = {
         "fill(copied(module, str(device)), params | buffers).train()", "load",
     ),
     "truncation by clamping": Break(
-        "truncated", "torch.copysign(moved, latent.double())",
-        "latent.double().clamp(-limit, limit)", "load",
+        "truncated", "torch.copysign(moved, wide)",
+        "wide.clamp(-limit, limit)", "load",
     ),
     "a straight line between latents": Break(
         "interpolated", "is_flat = angle.sin() < 1e-6", "is_flat = angle.sin() < 9", "load",

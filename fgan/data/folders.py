@@ -80,7 +80,7 @@ class _Notes:
         if self.skip_broken or not self.faults:
             return
         broken = any(not fault.startswith("the class ") for fault in self.faults)
-        advice = "; skip_broken=True in fgan.data.load leaves such files out" if broken else ""
+        advice = "; skip_broken=True (--skip-broken) leaves such files out" if broken else ""
         if len(self.faults) == 1:
             raise DataError(self.faults[0] + advice)
         more = len(self.faults) - LISTED

@@ -6,12 +6,14 @@ from fgan.evaluation.distances import frechet_distance, kernel_distance, sliced_
 from fgan.evaluation.evaluator import Evaluator
 from fgan.evaluation.features import Features, module_features
 from fgan.evaluation.neighbours import density_coverage, precision_recall
+from fgan.evaluation.patches import BY_PATCHES, patch_distances
 from fgan.evaluation.points import modes, wasserstein_distance
 from fgan.evaluation.resampling import Interval, bootstrap
 from fgan.evaluation.splits import held_out, load_parts
 from fgan.evaluation.trained import evaluate, evaluate_state
 
 __all__ = [
+    "BY_PATCHES",
     "Evaluation",
     "Evaluator",
     "Features",
@@ -28,6 +30,7 @@ __all__ = [
     "load_parts",
     "modes",
     "module_features",
+    "patch_distances",
     "precision_recall",
     "sliced_wasserstein",
     "train_classifier",

@@ -104,7 +104,8 @@ def build_classifier(data: DataSet) -> Classifier:
     if data.num_classes < 2:
         raise ValueError(
             f"a classifier needs at least two classes, and {data.name} has {data.num_classes}: use "
-            "Inception features, or features of your own"
+            "fgan.evaluation.BY_PATCHES, Inception features, or features of your own (on the "
+            "command line: --features patches or inception)"
         )
     # The layers draw their first weights from the global generator of the CPU.
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):

@@ -15,6 +15,7 @@ from fgan.evaluation.distances import (
 from fgan.evaluation.features import Features, extract, standardised
 from fgan.evaluation.inputs import check_finite, generator
 from fgan.evaluation.neighbours import neighbourhoods
+from fgan.evaluation.patches import BY_PATCHES, OF_PATCHES, mean_distance, patch_distances
 from fgan.evaluation.points import Mixture, modes, wasserstein_distance
 from fgan.evaluation.resampling import Interval, bootstrap, normal_interval
 
@@ -90,9 +91,14 @@ def compare(
     - for points (at most three numbers) `w1`, the exact Wasserstein distance of 1000 points each,
       and with a `mixture` `modes_covered` and `high_quality`.
 
-    The default features are the samples themselves, standardised; images need others. Intervals are
-    at 95 %. Those of means over samples, such as precision, are normal ones, with the balls of the
-    other set held fixed.
+    The default features are the samples themselves, standardised. Images of two classes or more
+    need others. Images without classes are compared by `BY_PATCHES`, which needs no network and has
+    other figures in place of these: the sliced Wasserstein distance of patches at each size of a
+    pyramid, `patch_sliced_wasserstein_28x28` and so on, and their mean `patch_sliced_wasserstein`
+    (`fgan.evaluation.patches.patch_distances`).
+
+    Intervals are at 95 %. Those of means over samples, such as precision, are normal ones, with the
+    balls of the other set held fixed.
 
     Raises ValueError for fakes of another shape than the real samples, for NaN, for images in no
     more samples than features, and for all that the features refuse.
@@ -112,12 +118,16 @@ def compare(
     check_finite("generated samples", fake)
     as_fake = as_generated(real.samples, fake)
     if features is None:
-        if image:
+        if suits_classifier(real):
             raise ValueError(
                 "images are compared in the features of a network: train a classifier "
-                "(fgan.evaluation.train_classifier), or use module_features(module, name)"
+                "(fgan.evaluation.train_classifier), or use module_features(module, name) or "
+                "BY_PATCHES"
             )
-        features = standardised(as_fake)
+        features = BY_PATCHES if image else standardised(as_fake)
+    if features is BY_PATCHES:
+        figures = {name: bare(value) for name, value in of_patches(as_fake, fake, seed).items()}
+        return Evaluation(features.name, None, len(as_fake), len(fake), figures, ())
     of_fake = extract(features.extract, fake)
     of_real = extract(features.extract, as_fake)
     if image:
@@ -147,7 +157,12 @@ def check_enough(name: str, width: int, samples: int) -> None:
 
 def is_image(data: DataSet) -> bool:
     """Whether the samples are images: uint8 [N, C, H, W]."""
-    return data.samples.dtype == torch.uint8
+    return data.samples.dtype == torch.uint8 and data.samples.ndim == 4
+
+
+def suits_classifier(data: DataSet) -> bool:
+    """Whether a classifier can be trained on the samples: images of two classes or more."""
+    return is_image(data) and data.num_classes > 1
 
 
 def as_generated(samples: Tensor, fake: Tensor) -> Tensor:
@@ -217,6 +232,13 @@ def _by_class(both: _Compared, real: Tensor, fake: Tensor) -> tuple[Figures, lis
         seen = extract(both.features.classify, both.fake).argmax(dim=1)
         figures["label_accuracy"] = _mean((seen == fake).double())
     return figures, notes
+
+
+def of_patches(real: Tensor, fake: Tensor, seed: int) -> dict[str, float]:
+    """The distance of the patches at every size of the images, and their mean."""
+    found = patch_distances(real, fake, seed)
+    sizes = {f"{OF_PATCHES}_{height}x{width}": float(d) for (height, width), d in found.items()}
+    return {OF_PATCHES: mean_distance(found)} | sizes
 
 
 def _of_points(both: _Compared, mixture: Mixture | None) -> tuple[Figures, list[str]]:

@@ -3,10 +3,17 @@
 from torch import Tensor
 
 from fgan.data import DataSet
-from fgan.evaluation.comparison import check_enough, is_image
+from fgan.evaluation.comparison import (
+    as_generated,
+    check_enough,
+    is_image,
+    of_patches,
+    suits_classifier,
+)
 from fgan.evaluation.distances import frechet_distance, sliced_wasserstein
 from fgan.evaluation.features import Features, extract, standardised
 from fgan.evaluation.neighbours import neighbourhoods
+from fgan.evaluation.patches import BY_PATCHES, OF_PATCHES
 from fgan.evaluation.points import mixture_of, modes
 from fgan.evaluation.splits import chosen
 from fgan.evaluation.trained import FEWEST, check_one_run, critic_distance, draw
@@ -29,6 +36,9 @@ class Evaluator:
     - for all but images `sliced_wasserstein`; for the points of a known mixture `modes_covered` and
       `high_quality`;
     - `critic_distance`: the critic's mean D(real) - mean D(fake).
+
+    Images without classes have no classifier and are compared by their patches: in place of all
+    but the last, `patch_sliced_wasserstein`, as in `compare`.
     """
 
     def __init__(
@@ -41,24 +51,26 @@ class Evaluator:
     ) -> None:
         """reference: what generated samples are compared with, `samples` of them.
 
-        features: as for `evaluate_state`; needed for images.
+        features: as for `evaluate_state`; needed for images of classes.
 
-        Raises ValueError for images without features, for fewer than six samples, and for images
-        in no more samples than features.
+        Raises ValueError for images of classes without features, for fewer than six samples, and
+        for images in no more samples than features.
         """
         self.samples, self.seed = check_count("samples", samples, FEWEST), seed
         self.real = chosen(reference, self.samples, seed)
         check_count("samples of the reference", len(self.real), FEWEST)
         self._is_image = is_image(reference)
         if features is None:
-            if self._is_image:
+            if suits_classifier(reference):
                 raise ValueError(
                     "images are compared in the features of a network: train a classifier "
                     "(fgan.evaluation.train_classifier), or use module_features(module, name)"
                 )
-            features = standardised(self.real.samples)
+            features = BY_PATCHES if self._is_image else standardised(self.real.samples)
         self.features = features
         self._mixture = mixture_of(reference)
+        if features is BY_PATCHES:
+            return
         self._of_real = extract(features.extract, self.real.samples)
         if self._is_image:
             count = min(len(self.real), self.samples)
@@ -68,6 +80,8 @@ class Evaluator:
     def best_by(self) -> str:
         """The figure whose smallest value is the best: of images the Fréchet distance, of all
         others the sliced Wasserstein distance, which sees more than means and covariances."""
+        if self.features is BY_PATCHES:
+            return OF_PATCHES
         if not self._is_image:
             return "sliced_wasserstein"
         return "fid" if self.features.is_inception else "frechet_distance"
@@ -86,7 +100,17 @@ class Evaluator:
         conditional = conditional and self.real.labels is not None
         fake, labels = draw(algorithm, state, self.real, self.samples, self.seed, conditional)
         own = fake.to(self.real.samples.device)
-        of_fake, of_real = extract(self.features.extract, own), self._of_real
+        if self.features is BY_PATCHES:
+            real = as_generated(self.real.samples, own)
+            found = {OF_PATCHES: of_patches(real, own, self.seed)[OF_PATCHES]}
+        else:
+            found = self._in_features(own, labels, conditional)
+        distance = critic_distance(algorithm, state, self.real, fake, labels, conditional)
+        return found | {"critic_distance": float(distance)}
+
+    def _in_features(self, fake: Tensor, labels: Tensor, conditional: bool) -> dict[str, float]:
+        """The figures of samples beside the reference, on its device."""
+        of_fake, of_real = extract(self.features.extract, fake), self._of_real
         found: dict[str, Tensor] = {}
         if min(len(of_real), len(of_fake)) > of_real.shape[1]:
             name = "fid" if self.features.is_inception else "frechet_distance"
@@ -94,14 +118,11 @@ class Evaluator:
         near = neighbourhoods(of_real, of_fake)
         found |= {name: values.mean() for name, values in near._asdict().items()}
         if conditional and self.real.class_names and self.features.classify is not None:
-            seen = extract(self.features.classify, own).argmax(dim=1)
+            seen = extract(self.features.classify, fake).argmax(dim=1)
             found["label_accuracy"] = (seen == labels.to(seen.device)).double().mean()
         if not self._is_image:
             found["sliced_wasserstein"] = sliced_wasserstein(of_real, of_fake, seed=self.seed)
         if self._mixture is not None:
-            at = modes(own, self._mixture.centres.to(own), self._mixture.std)
+            at = modes(fake, self._mixture.centres.to(fake), self._mixture.std)
             found["modes_covered"], found["high_quality"] = at.covered, at.high_quality
-        found["critic_distance"] = critic_distance(
-            algorithm, state, self.real, fake, labels, conditional
-        )
         return {name: float(value) for name, value in found.items()}

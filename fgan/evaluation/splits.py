@@ -31,6 +31,7 @@ def load_parts(
     root: str | Path | None = None,
     device: torch.device | str = "cpu",
     image_size: int | None = None,
+    skip_broken: bool = False,
     training: DataSet | None = None,
 ) -> Parts:
     """The training split and the test split of the data set called `name`.
@@ -45,7 +46,9 @@ def load_parts(
         >>> origin
         'held out of the training split'
     """
-    data = load(name, root, device, image_size) if training is None else training
+    if training is None:
+        training = load(name, root, device, image_size, skip_broken=skip_broken)
+    data = training
     if name in TESTED:
         try:
             return Parts(data, load(name, root, device, train=False), "the test split")

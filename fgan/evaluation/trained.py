@@ -8,7 +8,7 @@ from torch import Tensor
 
 from fgan.data import DataSet, condition_of
 from fgan.evaluation.classifier import train_classifier
-from fgan.evaluation.comparison import Evaluation, as_generated, bare, compare, is_image
+from fgan.evaluation.comparison import Evaluation, as_generated, bare, compare, suits_classifier
 from fgan.evaluation.features import Features
 from fgan.evaluation.inputs import check_finite, generator, in_float64
 from fgan.evaluation.points import mixture_of
@@ -45,8 +45,9 @@ def evaluate(
 
     data: samples of the kind that it was trained on (default: `trained.config.data`, loaded). One
     part of them is what the generator is compared with: the test split of a loaded set that has
-    one, or what `held_out` gives. For images without `features` a classifier is trained on the
-    other part, which takes about a minute; `fgan evaluate` keeps its classifier on disk.
+    one, or what `held_out` gives. For images of classes without `features` a classifier is
+    trained on the other part, which takes about a minute; `fgan evaluate` keeps its classifier on
+    disk. Images without classes are compared by their patches.
 
     Raises ValueError as `evaluate_state` does.
 
@@ -63,10 +64,15 @@ def evaluate(
     config = trained.config
     if data is None:
         device = trained.state.round.device
-        parts = load_parts(config.data, device=device, image_size=config.image_size)
+        parts = load_parts(
+            config.data,
+            device=device,
+            image_size=config.image_size,
+            skip_broken=getattr(config, "skip_broken", False),
+        )
     else:
         parts = held_out(data)
-    if features is None and is_image(parts.reference):
+    if features is None and suits_classifier(parts.reference):
         features = train_classifier(parts.training, parts.reference).as_features()
     return evaluate_state(
         trained.algorithm,
@@ -92,8 +98,8 @@ def evaluate_state(
     """Compare `samples` samples of the generator with as many of `reference`, or all if it is less.
 
     The generator is in evaluation mode, with EMA weights where kept. A conditional one is given the
-    labels of the real samples in turn. Images need `features`. Everything random follows from
-    `seed`. The figures are those of `compare`, and `critic_distance`: the critic's mean
+    labels of the real samples in turn. Images of classes need `features`. Everything random follows
+    from `seed`. The figures are those of `compare`, and `critic_distance`: the critic's mean
     D(real) - mean D(fake).
 
     Raises ValueError for a population, for fewer than six samples, and as `compare` does.

@@ -10,6 +10,11 @@ from torch.nn.utils.parametrizations import _SpectralNorm
 
 from fgan.networks.functional import copied
 
+_AS_THEY_ARE = (
+    "call init() without a seed to start from the module's present parameters, as in "
+    "fgan.train(..., state=algorithm.init())"
+)
+
 
 def reinitialized(module: nn.Module, seed: int) -> nn.Module:
     """A copy of `module` with fresh parameters, the same for the same seed on every device.
@@ -57,13 +62,12 @@ def _reset(module: nn.Module, path: str, covered: bool) -> None:
             raise ValueError(
                 f"layer {path!r} ({type(module).__name__}) cannot be re-initialised: its "
                 f"reset_parameters() raised {type(error).__name__}: {error}. Mend this method, or "
-                "call init() without a seed to start from the module's present parameters."
+                f"{_AS_THEY_ARE}."
             ) from error
     elif not covered and any(True for _ in module.parameters(recurse=False)):
         raise ValueError(
             f"layer {path!r} ({type(module).__name__}) cannot be re-initialised: it has "
-            "parameters and no reset_parameters(). Define this method, or call init() without a "
-            "seed to start from the module's present parameters."
+            f"parameters and no reset_parameters(). Define this method, or {_AS_THEY_ARE}."
         )
 
 

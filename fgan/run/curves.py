@@ -13,7 +13,12 @@ from fgan.data.files import replacing
 from fgan.run.json_files import parse_object
 
 CURVES = "curves.png"
-BESIDE = ("evaluation_fid", "evaluation_frechet_distance", "evaluation_sliced_wasserstein")
+BESIDE = (
+    "evaluation_fid",
+    "evaluation_frechet_distance",
+    "evaluation_sliced_wasserstein",
+    "evaluation_patch_sliced_wasserstein",
+)
 """The first of them that a run has is drawn in one panel with the critic's distance."""
 _OF_CRITIC = "evaluation_critic_distance"
 

@@ -27,6 +27,7 @@ def try_round(
         raise ValueError(f"{out} holds another run: resume it, or choose another folder")
     state = algorithm.init(config.seed)
     own = (config.batch_size, algorithm.n_critic, 1, config.seed, state.round.device)
-    for batch in batches(data, *own, config.conditional and bool(data.class_names)):
+    conditional = config.conditional and bool(data.class_names)
+    for batch in batches(data, *own, conditional, flip=config.flip):
         algorithm.step(state, batch, algorithm.noise(config.seed, 0, config.batch_size))
     say("dry run    one round was tried without an error; nothing was written")

@@ -1,7 +1,7 @@
 """`fgan evaluate`: the run in a folder beside its data, as a table and as a file."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,8 +17,10 @@ from fgan.evaluation.comparison import (
     check_enough,
     compare,
     is_image,
+    suits_classifier,
 )
 from fgan.evaluation.features import INCEPTION_WIDTH, Features
+from fgan.evaluation.patches import BY_PATCHES, PATCHES
 from fgan.evaluation.points import mixture_of
 from fgan.evaluation.splits import Parts, chosen, load_parts
 from fgan.evaluation.trained import FEWEST, evaluate_state
@@ -33,7 +35,7 @@ from fgan.scalars import check_count
 from fgan.types import GANState
 
 EVALUATION, EVALUATION_OF_BEST = "evaluation.json", "evaluation-best.json"
-FEATURES = ("classifier", "inception")
+FEATURES = ("classifier", "inception", PATCHES)
 
 _TITLES = {
     "fid": "FID",
@@ -43,8 +45,16 @@ _TITLES = {
     "kernel_distance": "kernel distance",
     "intra_class_frechet_distance": "intra-class Fréchet distance",
     "w1": "W1, 1000 points",
+    "patch_sliced_wasserstein": "sliced Wasserstein of patches",
 }
 """What the table calls a figure, where it is not its name."""
+
+
+_NO_CLASSES = (
+    "there are no classes to train a classifier on, so the images are compared by their patches; "
+    "--features inception gives FID"
+)
+_FLIPPED = "the run saw mirrored images too (flip); it is compared with the images as they are"
 
 
 class Report(NamedTuple):
@@ -78,16 +88,17 @@ def evaluate_run(
     `evaluation-best.json`.
 
     The generator is compared with the test split of its data, or with a part that is held out where
-    there is none (`load_parts`). Images are compared in the features of a classifier (default) that
-    was trained on the other part, or of the Inception network. `weights` is the file of Inception's
-    weights, `data_root` as for `fgan.data.load`. `say` is told what takes time.
+    there is none (`load_parts`). Images are compared in the features of a classifier that was
+    trained on the other part (default where they have classes), or of the Inception network, or by
+    their patches (default where they have none). `weights` is the file of Inception's weights,
+    `data_root` as for `fgan.data.load`. `say` is told what takes time.
 
     Raises ValueError for a folder without a run or a checkpoint, for data that are not those of the
     run, for features that cannot be had, and as `evaluate_state` does.
     """
     check_count("--samples", samples, FEWEST)
     if features not in (None, *FEATURES):
-        raise ValueError(f"features are {' or '.join(FEATURES)}, and {features!r} was given")
+        raise ValueError(f"features are one of {', '.join(FEATURES)}, and {features!r} was given")
     if weights is not None and features != "inception":
         raise ValueError("the path to Inception's weights is for --features inception alone")
     run = Run.load(folder / CONFIG)
@@ -100,11 +111,7 @@ def evaluate_run(
     network = inception(weights, device) if features == "inception" else None
     parts = parts_of(run, data_root, device)
     if is_image(parts.reference):
-        width = WIDTH if network is None else INCEPTION_WIDTH
-        check_enough(features or "classifier", width, min(samples, len(parts.reference)))
-        if network is None:
-            classifier = cached_classifier(parts.training, parts.reference, say=say)
-            network = classifier.as_features()
+        network = _of_images(parts, features, network, samples, say)
     elif features is not None:
         raise ValueError(
             f"--features is for images, and {parts.reference.name} has samples "
@@ -128,13 +135,40 @@ def evaluate_run(
     return report
 
 
+def _of_images(
+    parts: Parts,
+    name: str | None,
+    network: Features | None,
+    samples: int,
+    say: Callable[[str], None],
+) -> Features:
+    """The features called `name`; by default those of a classifier, or patches without classes.
+
+    network: Inception's, where it is asked for.
+    """
+    has_classes = suits_classifier(parts.reference)
+    if name == "classifier" and not has_classes:
+        raise ValueError(
+            f"--features classifier needs two classes, and {parts.reference.name} has "
+            f"{parts.reference.num_classes}: --features patches and inception need none"
+        )
+    name = name or ("classifier" if has_classes else PATCHES)
+    if name == PATCHES:
+        return BY_PATCHES
+    width = WIDTH if network is None else INCEPTION_WIDTH
+    check_enough(name, width, min(samples, len(parts.reference)))
+    if network is not None:
+        return network
+    return cached_classifier(parts.training, parts.reference, say=say).as_features()
+
+
 def parts_of(run: Run, data_root: Path | None, device: torch.device | str) -> Parts:
     """The data of a run, in two parts.
 
     Raises ValueError where they do not have the run's sample shape and classes.
     """
     config = run.config
-    parts = load_parts(config.data, data_root, device, config.image_size)
+    parts = load_parts(config.data, data_root, device, config.image_size, config.skip_broken)
     data = parts.training
     if data.sample_shape != run.sample_shape or data.class_names != run.class_names:
         raise ValueError(
@@ -177,7 +211,7 @@ def _of_real(
     Of images, those of the reference that the generator is not compared with: the classifier was
     trained on all others.
     """
-    if features is None:
+    if features is None or features is BY_PATCHES:  # nothing was trained on the other part
         real = chosen(parts.training, found.fake, seed)
         fewest = FEWEST
     else:
@@ -216,8 +250,16 @@ def _content(
         "seed": seed,
         "generated": _plain(found.figures),
         "real": {} if real is None else _plain(real.figures),
-        "notes": list(found.notes),
+        "notes": [*found.notes, *_notes(run, parts, found)],
     }
+
+
+def _notes(run: Run, parts: Parts, found: Evaluation) -> Iterator[str]:
+    """What a reader of the figures has to know of the run, in words."""
+    if found.features == PATCHES and not suits_classifier(parts.reference):
+        yield _NO_CLASSES
+    if run.config.flip:
+        yield _FLIPPED
 
 
 def _plain(figures: Figures) -> dict[str, dict[str, float | None]]:

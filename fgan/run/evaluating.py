@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from fgan.data import DataSet
-from fgan.evaluation.comparison import is_image
+from fgan.evaluation.comparison import suits_classifier
 from fgan.evaluation.evaluator import Evaluator
 from fgan.evaluation.splits import Parts, held_out, load_parts
 from fgan.run.features import cached_classifier
@@ -23,6 +23,7 @@ _SHOWN = {
     "fid": "FID",
     "frechet_distance": "Fréchet distance",
     "sliced_wasserstein": "sliced Wasserstein distance",
+    "patch_sliced_wasserstein": "sliced Wasserstein distance of patches",
     "modes_covered": "modes covered",
     "high_quality": "high quality",
     "label_accuracy": "label accuracy",
@@ -129,6 +130,6 @@ def evaluator_of(parts: Parts, say: Callable[[str], None]) -> Evaluator:
     Raises ValueError as `cached_classifier` and `Evaluator` do.
     """
     features = None
-    if is_image(parts.reference):
+    if suits_classifier(parts.reference):
         features = cached_classifier(parts.training, parts.reference, say=say).as_features()
     return Evaluator(parts.reference, features)

@@ -39,9 +39,10 @@ def truncated(latent: Tensor, limit: float) -> Tensor:
         raise ValueError(f"truncation is a positive number such as 0.7, and {limit!r} was given")
     # In the lower half, where a distribution function near 0 loses no digits; it is symmetric.
     outside = _lower_tail(torch.tensor(float(limit), dtype=torch.float64, device="cpu"))
-    below = _lower_tail(latent.double().abs())
+    wide = latent.cpu().double()  # not every device has float64
+    below = _lower_tail(wide.abs())
     moved = -torch.special.ndtri(outside + below * (1 - 2 * outside)).clamp(min=-limit)
-    return torch.copysign(moved, latent.double()).to(latent.dtype)
+    return torch.copysign(moved, wide).to(latent)
 
 
 def _lower_tail(x: Tensor) -> Tensor:

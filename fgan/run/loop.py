@@ -121,7 +121,8 @@ def train(
     every = default_interval(rounds) if sample_every is None else sample_every
     _check_settings(algorithm, keep, log_every, every)
     loggers = check_loggers(loggers)
-    initial = algorithm.init(seed)
+    # A state that is given, or resumed, needs no weights from the seed, which not all layers draw.
+    initial = algorithm.init(seed if state is None and not resume else None)
     first = initial if state is None else started(state, initial)
     source, size = source_of(data, batch_size, initial.round.device, keys)
     preview, identity = known_of(source)

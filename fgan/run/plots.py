@@ -16,6 +16,8 @@ MOST_HISTOGRAMS = 16
 
 _CELL, _MARGIN = (192, 96), 6  # pixels of one plot, and around it
 _BINS = 48
+_UNLIKE = 8
+"""The ratio of two channels' ranges from which on a common scale would make one of them flat."""
 
 
 def save_lines(
@@ -27,25 +29,25 @@ def save_lines(
 ) -> None:
     """Write signals [N, C, L] as a grid of line plots in PNG, row by row, a colour per channel.
 
-    real: signals of the data, drawn in grey behind, one a plot; the scale is theirs.
+    real: signals of the data, drawn in grey behind, one a plot; the scale is theirs. It is the same
+        for all channels, unless their ranges are of very different sizes. A line below says so.
     """
     shown = signals.detach().cpu().float()[:, :MOST_CHANNELS]
     behind = shown if real is None else real.detach().cpu().float()[:, :MOST_CHANNELS]
-    low, high = _range(behind)
+    scales = _scales(behind)
     picture, cells = _sheet(len(shown), columns)
     draw = ImageDraw.Draw(picture)
     for i, (left, top) in enumerate(cells):
         _frame(draw, left, top)
         if real is not None:
-            for channel in behind[i % len(behind)]:
-                draw.line(_trace(channel, low, high, left, top), fill=pictures.FAINT)
-        for c, channel in enumerate(shown[i]):
+            for channel, scale in zip(behind[i % len(behind)], scales, strict=True):
+                draw.line(_trace(channel, *scale, left, top), fill=pictures.FAINT)
+        for c, (channel, scale) in enumerate(zip(shown[i], scales, strict=True)):
             colour = pictures.hue(0.6 + c / len(shown[i]))
-            draw.line(_trace(channel, low, high, left, top), fill=colour, width=2)
+            draw.line(_trace(channel, *scale, left, top), fill=colour, width=2)
     if headings:
         picture = pictures.headed(picture, headings, picture.width // columns)
-    left_out = signals.shape[1] - MOST_CHANNELS
-    note = f"channels 1 to {MOST_CHANNELS} of {signals.shape[1]}" if left_out > 0 else ""
+    note = _note_of_lines(scales, signals.shape[1], real is not None)
     pictures.write(pictures.captioned(picture, note), path)
 
 
@@ -77,9 +79,28 @@ def save_histograms(path: str | Path, table: Tensor, real: Tensor | None = None)
             y = top + height * (1 - float(heights[1][b]) / tallest)
             steps += [(left + width * b / _BINS, y), (left + width * (b + 1) / _BINS, y)]
         draw.line(steps, fill=pictures.BLUE, width=2)
-    left_out = table.shape[1] - count
-    note = f"columns 1 to {count} of {table.shape[1]}" if left_out else ""
+    note = _note_of_histograms(count, table.shape[1], real is not None)
     pictures.write(pictures.captioned(picture, note), path)
+
+
+def _note_of_lines(scales: list[tuple[float, float]], channels: int, has_real: bool) -> str:
+    """What a reader of line plots has to know."""
+    parts = ["grey: real"] if has_real else []
+    if len(set(scales)) == 1:
+        parts.append(f"scale: {scales[0][0]:.3g} to {scales[0][1]:.3g}")
+    else:
+        parts.append("every channel on a scale of its own")
+    if channels > len(scales):
+        parts.append(f"channels 1 to {len(scales)} of {channels}")
+    return "; ".join(parts)
+
+
+def _note_of_histograms(shown: int, columns: int, has_real: bool) -> str:
+    """What a reader of histograms has to know."""
+    parts = ["blue: generated, grey: real"] if has_real else []
+    if columns > shown:
+        parts.append(f"columns 1 to {shown} of {columns}")
+    return "; ".join(parts)
 
 
 def _sheet(
@@ -104,6 +125,15 @@ def _frame(draw: ImageDraw.ImageDraw, left: float, top: float) -> None:
 def _range(values: Tensor) -> tuple[float, float]:
     low, high = float(values.min()), float(values.max())
     return (low, high) if high > low else (low - 1.0, high + 1.0)
+
+
+def _scales(signals: Tensor) -> list[tuple[float, float]]:
+    """The range of each channel of signals [N, C, L]; that of all where they are alike in size."""
+    own = [_range(signals[:, c]) for c in range(signals.shape[1])]
+    spans = [high - low for low, high in own]
+    if max(spans) > _UNLIKE * min(spans):
+        return own
+    return [_range(signals)] * len(own)
 
 
 def _trace(

@@ -20,6 +20,7 @@ from fgan.data.iterables import Iterables, Keys
 from fgan.run import checkpoints, positions, same_data
 from fgan.run.checkpoints import not_finite
 from fgan.run.configuration import Run
+from fgan.run.init_from import state_from
 from fgan.run.loop import CONFIG
 from fgan.run.origin import Origin, Watch, forward_line
 from fgan.run.samples import takes_conditions
@@ -100,17 +101,25 @@ def replay_run(
     config = run.config
     if round is not None and not 1 <= round <= config.rounds:
         raise ValueError(f"--round is from 1 to {config.rounds} in {folder}, and {round} was given")
-    data = load(config.data, data_root, device, config.image_size)
+    data = load(config.data, data_root, device, config.image_size, skip_broken=config.skip_broken)
     same_data.check(folder / CONFIG, fingerprint(data))
+    algorithm, last = run.build(device), round or config.rounds
+    state = None
+    if config.init_from is not None:
+        state = algorithm.init()
+        if all(done >= last for done in checkpoint_files(folder).values()):
+            state, _ = state_from(Path(config.init_from), config.init_round, state)
     return replay(
-        run.build(device),
+        algorithm,
         data,
         out=folder,
-        round=round or config.rounds,
+        round=last,
         batch_size=config.batch_size,
         seed=config.seed,
         conditional=None if config.conditional else False,
         say=say,
+        state=state,
+        flip=config.flip,
     )
 
 
@@ -153,7 +162,7 @@ def replay(
     check_count("round", round)
     if algorithm.members:
         raise ValueError("replay takes one run, as fgan.train does, and this is a population")
-    initial = algorithm.init(seed)
+    initial = algorithm.init(seed if state is None else None)
     first = initial if state is None else started(state, initial)
     state = _state_before(Path(out), first, round, say)
     start = int(state.round)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -109,30 +110,61 @@ def save_samples(path: Path, samples: Tensor, labels: Tensor | None, data: DataS
     line plots. Images [N, C, H, W]: a grid, with a column per class. Volumes [N, C, D, H, W]: a row
     of slices each. Samples of any other shape have no picture, and nothing is written.
     """
+    if not has_picture(data.sample_shape):
+        return
     classes = labels if labels is not None and labels.ndim == 1 else None
-    names = data.class_names[:MOST_COLUMNS] if classes is not None else ()
+    whole = classes is not None and not classes.is_floating_point()
+    names = data.class_names if classes is not None else ()
+    columns = min(len(names), MOST_COLUMNS) or _LAYOUTS.get(samples.ndim - 1, (1, 8))[1]
     real = data.samples[: 2 * len(samples)]
     real = normalise(real) if real.dtype == torch.uint8 else real
+    save_picture(path, samples, columns, names[:columns], classes if whole else None, names, real)
+
+
+def has_picture(sample_shape: Sequence[int]) -> bool:
+    """Whether samples of this shape can be drawn."""
+    return len(sample_shape) <= 4
+
+
+def save_picture(
+    path: Path,
+    samples: Tensor,
+    columns: int,
+    headings: Sequence[str] = (),
+    labels: Tensor | None = None,
+    names: Sequence[str] = (),
+    real: Tensor | None = None,
+) -> None:
+    """Write samples of a shape that `has_picture`, as `save_samples` says.
+
+    columns, headings: of signals and images; one word above each column, or none.
+    labels: [N], the classes, which points are coloured by, and `names`, which volumes have.
+    real: samples of the data, drawn in grey behind points, tables and signals.
+    """
     if samples.ndim == 2 and samples.shape[1] == 2:
-        whole = classes is not None and not classes.is_floating_point()
-        pictures.save_points(path, samples, classes if whole else None, real=real)
+        pictures.save_points(path, samples, labels, real=real)
     elif samples.ndim in (1, 2):
-        plots.save_histograms(path, samples.reshape(len(samples), -1), real.reshape(len(real), -1))
+        known = None if real is None else real.reshape(len(real), -1)
+        plots.save_histograms(path, samples.reshape(len(samples), -1), known)
     elif samples.ndim == 3:
-        plots.save_lines(path, samples, len(names) or _LAYOUTS[2][1], names, real)
+        plots.save_lines(path, samples, columns, headings, real)
     elif samples.ndim == 4:
-        pictures.save_images(path, samples, columns=len(names) or 8, headings=names)
-    elif samples.ndim == 5:
-        save_slices(path, samples)
+        pictures.save_images(path, samples, columns, headings)
+    else:
+        rows = [names[label] for label in labels.tolist()] if labels is not None and names else []
+        save_slices(path, samples, rows)
 
 
-def save_slices(path: Path, volumes: Tensor) -> None:
-    """Write volumes [N, C, D, H, W] in [-1, 1], a row each, of slices through their depth."""
+def save_slices(path: Path, volumes: Tensor, names: Sequence[str] = ()) -> None:
+    """Write volumes [N, C, D, H, W] in [-1, 1], a row each, of slices through their depth.
+
+    names: a word for each volume, or none.
+    """
     depth = volumes.shape[2]
     chosen = torch.linspace(0, depth - 1, min(depth, MOST_SLICES), device="cpu").round().long()
-    slices = volumes.index_select(2, chosen.to(volumes.device)).transpose(1, 2)
+    slices = volumes.index_select(2, chosen.to(volumes.device)).transpose(1, 2).flatten(0, 1)
     headings = [f"slice {int(i) + 1}" for i in chosen]
-    pictures.save_images(path, slices.flatten(0, 1), columns=len(chosen), headings=headings)
+    pictures.save_images(path, slices, columns=len(chosen), headings=headings, rows=names)
 
 
 def picture_path(folder: Path, done: int) -> Path:

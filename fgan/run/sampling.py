@@ -12,15 +12,17 @@ from torch import Tensor
 
 from fgan.data import to_uint8
 from fgan.data.files import make_folder, replacing
-from fgan.run import pictures
+from fgan.run import same_data
 from fgan.run.film import save_film
+from fgan.run.json_files import read_object
 from fgan.run.latents import interpolated, latents
-from fgan.run.loop import SAMPLES
+from fgan.run.loop import CONFIG, SAMPLES
+from fgan.run.samples import has_picture, save_picture
 from fgan.run.trained import Trained, label_of, load
 from fgan.scalars import check_count
 
 _NUM, _ROWS = 64, 8
-_COLUMNS = 10
+_COLUMNS, _OF_SIGNALS = 10, 6
 
 
 class Drawn(NamedTuple):
@@ -28,11 +30,17 @@ class Drawn(NamedTuple):
 
     samples: Tensor
     """[N, ...]"""
-    labels: Tensor | None
-    """[N]"""
     columns: int
     headings: Sequence[str]
     """One above each column, or none."""
+    labels: Tensor | None
+    """[N]"""
+    names: Sequence[str]
+    """Of the classes, or none."""
+
+    def save(self, path: Path) -> None:
+        """Write the picture that suits the samples' shape, as PNG (`fgan.run.samples`)."""
+        save_picture(path, *self)
 
 
 def sample_run(
@@ -54,8 +62,8 @@ def sample_run(
     """Draw from the run in `folder`, and write all that has a place: `out`, `files`, `sheets`,
     `film`.
 
-    Raises ValueError before anything is drawn where no place is given or a place is not there, and
-    for what the run does not have.
+    Raises ValueError before anything is drawn where no place is given or a place is not there, for
+    what the run does not have, and for pictures that its samples do not have.
     """
     if (out, files, sheets, film) == (None,) * 4:
         raise ValueError("give --out FILE.png, --out FILE.npz, --files, --sheets or --film a place")
@@ -70,6 +78,11 @@ def sample_run(
     if (out, files, sheets) == (None,) * 3:
         return
     trained = load(folder, device, best=best)
+    shape = same_data.of_json(read_object(folder / CONFIG), folder / CONFIG).sample_shape
+    in_numbers = out is not None and out.suffix == ".npz"
+    _check_pictures(shape, (out is not None and not in_numbers) or sheets is not None, files)
+    if sheets is not None and not trained.config.conditional:
+        raise ValueError("the run is unconditional, so it has no sheets of classes: use --out")
 
     def drawn(condition: str | int | None) -> Drawn:
         return draw(trained, count, condition, seed, truncation, interpolate)
@@ -77,13 +90,13 @@ def sample_run(
     if out is not None or files is not None:
         found = drawn(condition)
         if out is not None:
-            if out.suffix == ".npz":
-                save_arrays(out, found, trained)
+            if in_numbers:
+                save_arrays(out, found)
             else:
-                save_picture(out, found)
+                found.save(out)
             say(f"{len(found.samples)} samples in {out}")
         if files is not None:
-            save_files(files, found, trained)
+            save_files(files, found)
             say(f"{len(found.samples)} files in {files}")
     if sheets is not None:
         names = save_sheets(sheets, drawn, condition, trained)
@@ -110,65 +123,73 @@ def draw(
         start, end = latents(2 * num, width, like, seed, truncation).split(num)
         path = interpolated(start, end, interpolate).flatten(0, 1)
         labels = None if labels is None else labels.repeat_interleave(interpolate, 0)
-        return Drawn(trained.generate(path, labels), labels, interpolate, ())
+        return Drawn(trained.generate(path, labels), interpolate, (), labels, names)
     samples = trained.generate(latents(num, width, like, seed, truncation), labels)
     if condition is None and labels is not None:
         columns = min(num, len(names))
-        return Drawn(samples, labels, columns, names[:columns])
-    return Drawn(samples, labels, min(num, _COLUMNS), ())
+        return Drawn(samples, columns, names[:columns], labels, names)
+    most = _OF_SIGNALS if samples.ndim == 3 else _COLUMNS
+    return Drawn(samples, min(num, most), (), labels, names)
 
 
-def save_picture(path: Path, drawn: Drawn) -> None:
-    """Write a grid of images, or a scatter plot of points in the plane, as PNG.
+def _check_pictures(shape: tuple[int, ...], together: bool, files: Path | None) -> None:
+    """Raise ValueError for pictures that samples of this shape do not have.
 
-    Raises ValueError for samples of any other shape.
+    together: whether many samples are drawn in one picture. files: where each has one of its own.
     """
-    samples = drawn.samples
-    if samples.ndim == 2 and samples.shape[1] == 2:
-        pictures.save_points(path, samples, drawn.labels)
-    elif samples.ndim == 4:
-        pictures.save_images(path, samples, drawn.columns, drawn.headings)
-    else:
+    numbers = "--out FILE.npz writes the numbers"
+    if together and not has_picture(shape):
+        raise ValueError(f"samples {list(shape)} have no picture: {numbers}")
+    if files is None:
+        return
+    if len(shape) < 2:
         raise ValueError(
-            f"samples {list(samples.shape[1:])} have no picture: --out FILE.npz writes the numbers"
+            f"samples {list(shape)} are no images, and one of them has no picture: --out FILE.png "
+            f"draws all of them in one, and {numbers}"
+        )
+    if not has_picture(shape):
+        raise ValueError(f"samples {list(shape)} have no picture: {numbers}")
+    if len(shape) == 3 and shape[0] not in (1, 3):
+        raise ValueError(
+            f"samples {list(shape)} are no images of one or three channels: --out FILE.png draws "
+            f"the first channel, and {numbers}"
         )
 
 
-def save_arrays(path: Path, drawn: Drawn, trained: Trained) -> None:
+def save_arrays(path: Path, drawn: Drawn) -> None:
     """Write `samples` [N, ...] as they were generated, images in [-1, 1], and `labels` [N] and
     `class_names` where there are labels, as arrays of NumPy."""
     arrays = {"samples": drawn.samples.cpu().numpy()}
     if drawn.labels is not None:
         arrays |= {
             "labels": drawn.labels.cpu().numpy(),
-            "class_names": np.array(trained.class_names),
+            "class_names": np.array(drawn.names),
         }
     with replacing(path) as temporary, temporary.open("wb") as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]  # of allow_pickle, a flag
 
 
-def save_files(folder: Path, drawn: Drawn, trained: Trained) -> None:
-    """Write every image as a PNG of its own size: a folder that `folder:PATH` reads as data.
+def save_files(folder: Path, drawn: Drawn) -> None:
+    """Write every sample as a PNG: images of one or three channels pixel by pixel, a folder that
+    `folder:PATH` reads as data, and signals and volumes as plots.
 
-    With labels there is a sub-folder for each class. Raises ValueError for samples that are no
-    images of one or three channels.
+    With labels there is a sub-folder for each class.
     """
-    samples = drawn.samples
-    if samples.ndim != 4 or samples.shape[1] not in (1, 3):
-        raise ValueError(
-            f"samples {list(samples.shape[1:])} are no images of one or three channels: "
-            "--out FILE.npz writes the numbers"
-        )
-    pixels = to_uint8(samples.cpu())
-    places = [folder] * len(pixels)
+    samples = drawn.samples.cpu()
+    places = [folder] * len(samples)
     if drawn.labels is not None:
-        names = folder_names(trained.class_names)
+        names = folder_names(drawn.names)
         places = [folder / names[label] for label in drawn.labels.tolist()]
     for place in set(places):
         make_folder(place)
-    for index, (place, image) in enumerate(zip(places, pixels, strict=True)):
-        array = image[0] if len(image) == 1 else image.permute(1, 2, 0)
-        Image.fromarray(array.contiguous().numpy()).save(place / f"{index:06d}.png")
+    for index, (place, sample) in enumerate(zip(places, samples, strict=True)):
+        path = place / f"{index:06d}.png"
+        if sample.ndim == 3:
+            image = to_uint8(sample)
+            array = image[0] if len(image) == 1 else image.permute(1, 2, 0)
+            Image.fromarray(array.contiguous().numpy()).save(path)
+        else:
+            save_picture(path, sample[None], 1)
 
 
 def save_sheets(
@@ -180,15 +201,12 @@ def save_sheets(
     """Write a picture for each class, or for one, and return the names of the files.
 
     drawn: draws the samples of a class.
-    Raises ValueError for a run without classes.
     """
-    if not trained.config.conditional:
-        raise ValueError("the run is unconditional, so it has no sheets of classes: use --out")
     names = folder_names(trained.class_names)
     labels = range(len(names)) if condition is None else [label_of(condition, trained.class_names)]
     make_folder(folder)
     for label in labels:
-        save_picture(folder / f"{names[label]}.png", drawn(label))
+        drawn(label).save(folder / f"{names[label]}.png")
     return [f"{names[label]}.png" for label in labels]
 
 

@@ -21,6 +21,7 @@ from fgan.scalars import check_count, check_scalar
 MODELS = ("auto", "mlp", "conv", "resnet")
 DECAYS = ("none", "linear", "cosine")
 AUGMENTATIONS = ("colour", "translation", "cutout", "flip")
+LOGGERS = ("tensorboard", "wandb")
 
 _OWN_SETTINGS = ("loss", "clip", "penalty_weight", "k", "p", "sample_at", "gamma")
 """Settings that only some recipes have: those whose entry in the registry names them."""
@@ -60,6 +61,16 @@ class Config:
     recipe: str = _of_run("wgan-gp", "RECIPE", f"{', '.join(RECIPES)} (default: {{default}})")
     data: str = _of_run("glyphs", "NAME", f"{', '.join(NAMES)} (default: {{default}})")
     image_size: int | None = _of_run(None, "S", "folder:PATH: the middle squares, resized")
+    skip_broken: bool = _of_run(
+        False, "", "folder:PATH: leave broken files out, and count them (default: an error)"
+    )
+    flip: bool = _of_run(
+        False, "", "images mirrored left to right, each with probability 1/2 (default: no)"
+    )
+    init_from: str | None = _of_run(
+        None, "RUN", "the folder of a run, from whose weights this one starts"
+    )
+    init_round: int | None = _of_run(None, "N", "of its checkpoint (default: the latest)")
     conditional: bool = _of_run(
         True, "", "with the classes as conditions (default: yes)", off="--unconditional"
     )
@@ -77,6 +88,9 @@ class Config:
     sample_every: int | None = _of_run(None, "N", "rounds between pictures and checkpoints")
     evaluate_every: int | None = _of_run(
         None, "N", "rounds between evaluations; the best checkpoint is kept (default: none)"
+    )
+    logger: str | None = _of_run(
+        None, "NAMES", f"{','.join(LOGGERS)}: where figures and pictures go too (default: none)"
     )
 
     model: str = _of_networks("auto", "NAME", f"{', '.join(MODELS)} (default: by the data)")
@@ -134,7 +148,7 @@ class Config:
     def __post_init__(self) -> None:
         _check_names(self)
         counts = ("rounds", "batch_size", "latent_dim", "width", "log_every", "sample_every")
-        for name in (*counts, "evaluate_every", "accumulate", "n_critic"):
+        for name in (*counts, "evaluate_every", "init_round", "accumulate", "n_critic"):
             value = getattr(self, name)
             if value is not None:
                 check_count(name, value)
@@ -142,6 +156,8 @@ class Config:
             if getattr(self, name) is not None:
                 check_scalar(f"{name}: a learning rate", getattr(self, name), 0.0)
         check_scalar("decay_from", self.decay_from, 0.0, 1.0)
+        if self.init_round is not None and self.init_from is None:
+            raise ValueError("init_round is a round of the run in init_from, which is not given")
         if self.batch_size % self.accumulate:
             raise ValueError(
                 f"accumulate is {self.accumulate}, and batch_size {self.batch_size} has no "
@@ -161,6 +177,11 @@ class Config:
     def augmentations(self) -> tuple[str, ...]:
         """The names in `augment`."""
         return () if self.augment is None else tuple(self.augment.split(","))
+
+    @property
+    def loggers(self) -> tuple[str, ...]:
+        """The names in `logger`, each once."""
+        return () if self.logger in (None, "none") else tuple(dict.fromkeys(self.logger.split(",")))
 
     def critic_updates(self) -> int:
         """Critic updates of a round, without the warm-up."""
@@ -188,6 +209,12 @@ def _check_names(config: Config) -> None:
             raise ValueError(
                 f"unknown augmentation {name!r} in augment; known are {', '.join(AUGMENTATIONS)}, "
                 "several with commas between them"
+            )
+    for name in config.loggers:
+        if name not in LOGGERS:
+            raise ValueError(
+                f"unknown logger {name!r}; known are {', '.join(LOGGERS)}, several with commas "
+                "between them, and none"
             )
 
 

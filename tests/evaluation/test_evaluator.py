@@ -46,6 +46,17 @@ def test_figures_of_images_are_those_of_a_whole_evaluation():
     assert "label_accuracy" not in unconditional
 
 
+def test_images_without_classes_are_compared_by_their_patches():
+    """No classifier can be trained for them, and the best state has the smallest distance."""
+    images = plain_images()
+    bare = DataSet("bare", images.samples)
+    algorithm = algorithm_for((1, 4, 4))
+    evaluator, found, whole = compared(algorithm, bare, conditional=False)
+    assert set(found) == {"patch_sliced_wasserstein", "critic_distance"}
+    assert found == pytest.approx({name: whole[name] for name in found}, abs=1e-9)
+    assert evaluator.best_by == "patch_sliced_wasserstein"
+
+
 def test_figures_of_points_and_signals():
     """Modes of a known mixture; the sliced distance tells which state is the best."""
     grid = data.load("grid")

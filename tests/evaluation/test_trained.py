@@ -189,6 +189,29 @@ def test_the_labels_of_the_fakes_are_those_of_the_data():
     assert torch.equal(labels, images.labels.repeat(38)[:300])
 
 
+def test_figures_do_not_depend_on_the_default_device():
+    """What is drawn from the CPU's generators is drawn on the CPU."""
+    algorithm = algorithm_for((2,), 3)
+    state, rings, images = algorithm.init(0), data.load("rings"), plain_images(40)
+    digits = algorithm_for((1, 4, 4))
+    first = digits.init(0)
+
+    def figures():
+        points = evaluate_state(algorithm, state, held_out(rings).reference, samples=60)
+        bare = DataSet("bare", images.samples)
+        patches = evaluate_state(digits, first, bare, samples=40, conditional=False)
+        trained = train_classifier(images, images, updates=1)
+        return points.figures, patches.figures, trained.accuracy
+
+    here = figures()
+    torch.set_default_device("meta")
+    try:
+        there = figures()
+    finally:
+        torch.set_default_device(None)
+    assert repr(there) == repr(here)
+
+
 def test_evaluate_takes_what_a_run_leaves_behind():
     """An object with algorithm, state and config; its data are loaded by name."""
     algorithm = algorithm_for((2,), 3)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import Critic, Generator, assert_identical
+from helpers import Critic, Generator, assert_close, assert_identical
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import fgan
@@ -136,6 +136,37 @@ def test_a_run_in_float32_needs_no_float64(tmp_path):
     assert_identical(state, plain)
     lines = [(tmp_path / name / "metrics.jsonl").read_bytes() for name in "ab"]
     assert lines[0] == lines[1]
+
+
+def without_float64(recipe, out):
+    """A run whose counts are on a device without float64, which schedules and Adam meet."""
+    rate = fgan.optim.warmup(fgan.optim.linear(1e-2, 0.0, 20), 3)
+    settings = {"generator_optimizer": fgan.adam(rate, (0.5, 0.999))}
+    if recipe is not fgan.wgan_gp:
+        settings["critic_optimizer"] = fgan.adamw(fgan.optim.cosine(1e-2, 1e-3, 9), (0.0, 0.9))
+    algorithm = fgan.skip_nonfinite(game(recipe, ema_decay=0.9, **settings))
+    return train(out, algorithm=algorithm)
+
+
+@pytest.mark.parametrize("recipe", [fgan.gan, fgan.wgan_gp, fgan.wgan_div])
+def test_adam_and_schedules_need_no_float64(recipe, tmp_path, monkeypatch):
+    """On such a device they are computed in float32, and give the values that float64 gives."""
+    plain = without_float64(recipe, tmp_path / "a")
+    monkeypatch.setattr("fgan.scalars.NO_FLOAT64", {"cpu"})
+    with NoFloat64():
+        state = without_float64(recipe, tmp_path / "b")
+    assert_close(state, plain, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("beta", [0.999, torch.tensor(0.999)])
+def test_adams_corrections_in_float32_lose_no_digits(beta):
+    """1 - βᵗ of a count in float32, beside float64."""
+    for count in (1, 2, 10, 1000, 100_000):
+        exact = 1 - 0.999**count
+        got = fgan.optim._correction(beta, torch.tensor(float(count)))
+        assert got.dtype == torch.float32
+        assert float(got) == pytest.approx(exact, rel=2e-5)  # of 0.999 in float32 itself
+    assert float(fgan.optim._correction(0.0, torch.tensor(1.0))) == 1.0
 
 
 @pytest.mark.parametrize("resume", [False, True])

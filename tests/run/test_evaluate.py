@@ -147,7 +147,10 @@ def test_a_folder_that_cannot_be_written_to(tmp_path):
     [
         (["--samples", 5], "--samples is a whole number from 6"),
         (["--samples", 64], "there are 64 samples, and the features 'classifier' have 64"),
-        (["--features", "vgg"], "features are classifier or inception, and 'vgg' was given"),
+        (
+            ["--features", "vgg"],
+            "features are one of classifier, inception, patches, and 'vgg' was given",
+        ),
         (["--inception-weights", "x.pth"], "for --features inception alone"),
         (["--device", "warp"], "device 'warp'"),
     ],

@@ -14,8 +14,9 @@ from torch.utils.data import DataLoader, TensorDataset
 import fgan
 from fgan.cli import main
 from fgan.data import DataSet
-from fgan.run import plots
+from fgan.run import pictures, plots
 from fgan.run.progress import Display
+from fgan.run.replay import replay
 from fgan.run.samples import save_samples
 
 SETTINGS = {"rounds": 4, "log_every": 1, "sample_every": 2}
@@ -76,8 +77,8 @@ def test_samples_of_any_shape_are_trained_with_pictures(shape, size, kind, tmp_p
     assert drawn == ([] if size is None else ["round-000002.png", "round-000004.png"])
     for name in drawn:
         with Image.open(tmp_path / "samples" / name) as picture:
-            heading = picture.height - size[1]  # of the slices
-            assert (picture.width, heading in (0, 20)) == (size[0], True)
+            words = picture.height - size[1]  # headings of the slices, a line below plots
+            assert (picture.width, words in (0, 16, 20)) == (size[0], True)
             assert len(picture.convert("RGB").getcolors(1 << 20)) > 2
 
 
@@ -118,17 +119,63 @@ def test_the_scale_of_real_bytes_is_that_of_the_samples(tmp_path):
     assert drawn[0] == drawn[1]
 
 
-def test_further_channels_and_columns_are_counted_in_words(tmp_path):
-    """A line of text below, and the plots of the first ones."""
-    plots.save_lines(tmp_path / "a.png", torch.randn(2, 8, 16), columns=2)
-    plots.save_lines(tmp_path / "b.png", torch.randn(2, 9, 16), columns=2)
-    plots.save_histograms(tmp_path / "c.png", torch.randn(20, 16))
+@pytest.fixture
+def words(monkeypatch):
+    """All small type of the pictures, as it is written."""
+    written = []
+    draw = pictures.text
+    monkeypatch.setattr(
+        pictures, "text", lambda d, at, word: (written.append(word), draw(d, at, word))
+    )
+    return written
+
+
+def test_a_line_below_says_what_is_drawn(tmp_path, words):
+    """Which colour is what, the scale, and how many channels and columns are left out."""
+    line = torch.linspace(-1, 1, 16).expand(2, 9, 16)
+    plots.save_lines(tmp_path / "a.png", line[:, :8], columns=2)
+    plots.save_lines(tmp_path / "b.png", line, columns=2, real=2 * line)
+    plots.save_histograms(tmp_path / "c.png", torch.randn(20, 1), torch.randn(20, 1))
     plots.save_histograms(tmp_path / "d.png", torch.randn(20, 40))
-    heights = []
-    for name in "abcd":
+    assert [word for word in words if not word.startswith("column ")] == [
+        "scale: -1 to 1",
+        "grey: real; scale: -2 to 2; channels 1 to 8 of 9",
+        "blue: generated, grey: real",
+        "columns 1 to 16 of 40",
+    ]
+
+
+def test_channels_of_other_units_are_not_flat(tmp_path, words):
+    """A channel whose numbers are a thousand times as large gives the same picture."""
+    wave = torch.randn(1, 2, 32)
+    wave[:, 1] = wave[:, 0].flip(-1)
+    factor = torch.tensor([1.0, 1000.0])[:, None]
+    plots.save_lines(tmp_path / "a.png", wave, columns=1)
+    plots.save_lines(tmp_path / "b.png", wave * factor, columns=1)
+    assert words[1] == "every channel on a scale of its own"
+    alike = []
+    for name in "ab":
         with Image.open(tmp_path / f"{name}.png") as picture:
-            heights.append(picture.height)
-    assert [heights[1] - heights[0], heights[3] - heights[2]] == [16, 16]
+            alike.append(picture.crop((0, 0, 204, 108)).tobytes())
+    assert alike[0] == alike[1]
+
+
+def test_volumes_have_the_names_of_their_classes(tmp_path):
+    """Before each row of slices; a name that is too long is cut, and so are headings."""
+    volumes, plain = torch.rand(3, 1, 4, 8, 8) * 2 - 1, torch.zeros(6).long()
+    data = DataSet("own", volumes.repeat(2, 1, 1, 1, 1), plain, ("a", "b" * 500))
+    save_samples(tmp_path / "a.png", volumes, None, DataSet("own", volumes))
+    save_samples(tmp_path / "b.png", volumes, torch.tensor([0, 0, 0]), data)
+    save_samples(tmp_path / "c.png", volumes, torch.tensor([0, 1, 0]), data)
+    widths, slices = [], set()
+    for name in "abc":
+        with Image.open(tmp_path / f"{name}.png") as picture:
+            widths.append(picture.width)
+            inner = picture.crop((picture.width - 4 * 68, 0, picture.width, picture.height))
+            slices.add(inner.tobytes())
+    assert len(slices) == 1
+    assert widths[0] == 4 * 68
+    assert widths[0] + 8 < widths[1] < widths[2] <= widths[0] + 128
 
 
 def test_constant_and_single_numbers_are_drawn(tmp_path):
@@ -160,6 +207,20 @@ def test_a_loader_and_a_data_set_give_the_same_run(tmp_path):
         got = fgan.train(game(classes=True), other, out=out, **options, **settings)
         assert_identical(got, want)
         assert losses(out) == losses(tmp_path / "a")
+
+
+def test_a_loader_and_a_name_give_the_same_run(tmp_path):
+    """Points called by their name, and a DataLoader of the same points in the same order."""
+    data = fgan.data.load("rings")
+    numbered = DataSet("rows", torch.arange(len(data))[:, None].float())
+    rounds = fgan.data.batches(numbered, 8, 2, rounds=2, seed=3)
+    order = [batch.flatten().int().tolist() for whole in rounds for batch in whole.real]
+    loader = DataLoader(TensorDataset(data.samples, data.labels), batch_sampler=order)
+    settings = {"rounds": 2, "log_every": 1, "seed": 3}
+    algorithm = game(classes=True)
+    want = fgan.train(algorithm, "rings", out=tmp_path / "a", batch_size=8, **settings)
+    assert_identical(fgan.train(algorithm, loader, out=tmp_path / "b", **settings), want)
+    assert losses(tmp_path / "b") == losses(tmp_path / "a")
 
 
 @pytest.mark.filterwarnings("ignore:DataLoader. batches shorter")
@@ -316,6 +377,32 @@ def test_a_run_starts_from_a_state(tmp_path):
     assert int(own.round) == 0
     more = fgan.train(algorithm, data, out=tmp_path / "c", state=kept, **settings)
     assert int(more.round) == int(kept.round) == 4, "rounds are counted from 0 again"
+
+
+def test_weights_that_nobody_can_draw_are_kept(tmp_path):
+    """A bare parameter, such as a learned constant, has no `reset_parameters`: a state has it."""
+
+    class Constant(nn.Module):
+        latent_dim = 2
+
+        def __init__(self):
+            super().__init__()
+            self.constant = nn.Parameter(torch.ones(2))
+
+        def forward(self, z):
+            return z + self.constant
+
+    data, algorithm = DataSet("own", torch.randn(16, 2)), fgan.gan(Constant(), nn.Linear(2, 1))
+    settings = SETTINGS | {"batch_size": 4, "out": tmp_path / "a"}
+    with pytest.raises(ValueError, match=r"fgan.train\(..., state=algorithm.init\(\)\)"):
+        fgan.train(algorithm, data, **settings)
+    start = algorithm.init()
+    whole = fgan.train(algorithm, data, state=start, **settings)
+    parts = settings | {"out": tmp_path / "b"}
+    fgan.train(algorithm, data, state=start, **parts | {"rounds": 3})
+    assert_identical(fgan.train(algorithm, data, resume=True, **parts), whole)
+    replayed = replay(algorithm, data, out=tmp_path / "b", round=3, batch_size=4, state=start)
+    assert (replayed.start, replayed.place) == (2, None)
 
 
 def test_a_run_from_a_state_is_the_loop_of_a_script_and_is_resumed(tmp_path):

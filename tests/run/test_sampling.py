@@ -7,9 +7,11 @@ from PIL import Image
 
 import fgan
 from fgan.cli import main
-from fgan.run import pictures
+from fgan.run import checkpoints, pictures, plots, samples
+from fgan.run.configuration import Config, Run
 from fgan.run.film import save_film
 from fgan.run.sampling import folder_names
+from fgan.run.trained import Trained
 
 TINY = [
     *("--latent-dim", "4", "--width", "4", "--batch-size", "8", "--n-critic", "1"),
@@ -30,6 +32,25 @@ def runs(tmp_path_factory):
     return root
 
 
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory):
+    """Runs on tables, signals, images, volumes and more, whose weights are the first ones."""
+    root = tmp_path_factory.mktemp("shapes")
+    for name, shape in {
+        "table": (5,),
+        "signals": (2, 16),
+        "two-channels": (2, 6, 9),
+        "volumes": (1, 4, 4, 4),
+        "more": (1, 2, 2, 2, 2),
+    }.items():
+        config = Config(model="mlp", width=4, latent_dim=3, recipe="gan")
+        run = Run(config, shape, ("a", "b", "c"))
+        (root / name).mkdir()
+        run.save(root / name / "config.json")
+        checkpoints.save(root / name / "checkpoint.pt", run.build().init(0))
+    return root
+
+
 def sample(folder, *options):
     """`fgan sample` on the CPU."""
     return main(["sample", str(folder), "--device", "cpu", *map(str, options)])
@@ -39,8 +60,8 @@ def test_a_grid_has_the_bits_of_load_and_sample(runs, tmp_path):
     """The picture that the command writes is the grid of `fgan.load(...).sample(...)`."""
     assert sample(runs / "digits", "--num", 12, "--seed", 3, "--out", tmp_path / "a.png") == 0
     trained = fgan.load(runs / "digits", "cpu")
-    samples = trained.sample(12, seed=3)
-    pictures.save_images(tmp_path / "b.png", samples, 10, trained.class_names)
+    digits = trained.sample(12, seed=3)
+    pictures.save_images(tmp_path / "b.png", digits, 10, trained.class_names)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 
@@ -86,8 +107,8 @@ def test_a_contact_sheet_for_each_class(runs, tmp_path):
     trained = fgan.load(runs / "points", "cpu")
     names = sorted(path.stem for path in (tmp_path / "sheets").iterdir())
     assert names == sorted(trained.class_names)
-    samples, labels = trained.sample(6, "radius 1.0"), torch.ones(6).long()
-    pictures.save_points(tmp_path / "one.png", samples, labels)
+    points, labels = trained.sample(6, "radius 1.0"), torch.ones(6).long()
+    pictures.save_points(tmp_path / "one.png", points, labels)
     sheet = tmp_path / "sheets" / "radius 1.0.png"
     assert sheet.read_bytes() == (tmp_path / "one.png").read_bytes()
 
@@ -133,6 +154,66 @@ def test_a_film_sorts_rounds_as_numbers(tmp_path):
         assert film.convert("L").getpixel((4, 24)) < 20
 
 
+def test_pictures_of_any_shape_are_those_of_training(shapes, tmp_path):
+    """Line plots with a column per class, histograms, and slices with the names of the classes."""
+    drawn = {
+        "signals": lambda path, x, names: plots.save_lines(path, x, 3, names),
+        "table": lambda path, x, names: plots.save_histograms(path, x),
+        "two-channels": lambda path, x, names: pictures.save_images(path, x, 3, names),
+        "volumes": lambda path, x, names: samples.save_slices(path, x, names * 3),
+    }
+    for name, draw in drawn.items():
+        assert sample(shapes / name, "--num", 9, "--out", tmp_path / "a.png") == 0
+        trained = fgan.load(shapes / name, "cpu")
+        draw(tmp_path / "b.png", trained.sample(9), trained.class_names)
+        assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes(), name
+        assert sample(shapes / name, "--num", 2, "--sheets", tmp_path / name) == 0
+        assert sorted(p.name for p in (tmp_path / name).iterdir()) == ["a.png", "b.png", "c.png"]
+
+
+def test_single_signals_and_volumes_have_a_file_each(shapes, tmp_path):
+    """A plot of one signal, and the slices of one volume."""
+    for name in ("signals", "volumes"):
+        assert sample(shapes / name, "--num", 4, "--files", tmp_path / name) == 0
+        one = fgan.load(shapes / name, "cpu").sample(4)[3:]
+        if name == "signals":
+            plots.save_lines(tmp_path / "one.png", one, 1)
+        else:
+            samples.save_slices(tmp_path / "one.png", one)
+        made = tmp_path / name / "a" / "000003.png"
+        assert made.read_bytes() == (tmp_path / "one.png").read_bytes()
+
+
+def test_arrays_are_written_of_any_shape(shapes, tmp_path):
+    """Also where there is no picture."""
+    assert sample(shapes / "more", "--num", 3, "--out", tmp_path / "x.npz") == 0
+    with np.load(tmp_path / "x.npz") as arrays:
+        assert arrays["samples"].shape == (3, 1, 2, 2, 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "reason"),
+    [
+        ("more", ["--out", "x.png"], "samples [1, 2, 2, 2, 2] have no picture: --out FILE.npz"),
+        ("more", ["--files", "x"], "samples [1, 2, 2, 2, 2] have no picture: --out FILE.npz"),
+        ("more", ["--out", "x.npz", "--sheets", "x"], "samples [1, 2, 2, 2, 2] have no picture"),
+        ("table", ["--files", "x"], "samples [5] are no images, and one of them has no picture"),
+        ("two-channels", ["--files", "x"], "[2, 6, 9] are no images of one or three channels"),
+    ],
+)
+def test_pictures_that_there_are_none_of_are_refused_before_sampling(
+    shapes, tmp_path, monkeypatch, capsys, name, options, reason
+):
+    """Status 2 and one line; nothing is generated, and nothing is written."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Trained, "generate", None)
+    assert sample(shapes / name, *options) == 2
+    said = capsys.readouterr().err
+    assert reason in said
+    assert said.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("name", "options", "reason"),
     [
@@ -144,7 +225,8 @@ def test_a_film_sorts_rounds_as_numbers(tmp_path):
         ("digits", ["--truncation", 0, "--out", "x.png"], "truncation is a positive number"),
         ("plain", ["--condition", 1, "--out", "x.png"], "unconditional: leave the condition out"),
         ("plain", ["--sheets", "x"], "it has no sheets of classes"),
-        ("points", ["--files", "x"], r"samples [2] are no images"),
+        ("plain", ["--out", "x.npz", "--sheets", "x"], "it has no sheets of classes"),
+        ("points", ["--files", "x"], "samples [2] are no images"),
         ("nowhere", ["--out", "x.png"], "there is no run in"),
         ("nowhere", ["--film", "x.gif"], "there are no pictures"),
     ],
