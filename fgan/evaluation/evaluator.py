@@ -39,6 +39,13 @@ class Evaluator:
 
     Images without classes have no classifier and are compared by their patches: in place of all
     but the last, `patch_sliced_wasserstein`, as in `compare`.
+
+    Example:
+        >>> evaluator = fgan.evaluation.Evaluator(fgan.data.load("rings"), samples=50)
+        >>> algorithm = fgan.gan(torch.nn.Linear(4, 2), torch.nn.Linear(2, 1), latent_dim=4)
+        >>> figures = evaluator(algorithm, algorithm.init(seed=0), conditional=False)
+        >>> evaluator.best_by in figures
+        True
     """
 
     def __init__(

@@ -54,6 +54,12 @@ def patch_distances(real: Tensor, fake: Tensor, seed: int = 0) -> dict[tuple[int
     its own. They stop at 16 x 16 pixels, and here the last level is as small as a patch.
 
     Raises ValueError unless both are images of one shape.
+
+    Example:
+        >>> images = torch.rand(8, 1, 16, 16)
+        >>> found = fgan.evaluation.patch_distances(images, images.clone())
+        >>> list(found)  # height and width of each level
+        [(16, 16), (8, 8)]
     """
     for name, images in (("real", real), ("fake", fake)):
         if not isinstance(images, Tensor) or images.ndim != 4 or images.numel() == 0:

@@ -176,6 +176,10 @@ def running_statistics(module: nn.Module) -> frozenset[str]:
     """The names of the running means and variances of BatchNorm layers, and of InstanceNorm's.
 
     They describe the activations under the weights of the rounds before, as no other buffer does.
+
+    Example:
+        >>> sorted(fgan.networks.running_statistics(torch.nn.BatchNorm1d(2)))
+        ['running_mean', 'running_var']
     """
     found = set()
     for key, layer in module.named_modules():
