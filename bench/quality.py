@@ -100,9 +100,10 @@ class Bench:
     def real(self) -> dict[str, Any]:
         """The figures of other real samples in the place of generated ones."""
         reference, count = self.parts.reference, self.end.samples
-        other = chosen(reference, count, skip=count if self.features else 0)
-        if self.features is None:  # points: those that the generator is trained on
+        if self.features is None:  # points, of which no part is kept from a classifier
             other = chosen(self.parts.training, count)
+        else:
+            other = chosen(reference, count, skip=count)
         labels = other.labels if other.class_names else None
         found = compare(
             self.end.real,
@@ -186,7 +187,8 @@ class Bench:
         folder = self.options.out.with_suffix("")
         make_folder(folder)
         kind = "conditional" if job.conditional else "unconditional"
-        name = "-".join([*job.recipe.split(), kind, str(job.seed), job.way])
+        own = str(job.seed), job.way, str(int(state.round))
+        name = "-".join([*job.recipe.split(), kind, *own])
         samples = draw_samples(player.algorithm, state, *fixed, data)
         save_samples(folder / f"{name}.png", samples, fixed[1], data)
         return f"{folder.name}/{name}.png"

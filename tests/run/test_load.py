@@ -17,7 +17,7 @@ TINY = [
     *("--rounds", "3", "--device", "cpu"),
 ]
 RUNS = {
-    "images": ["wgan-gp", "--data", "glyphs"],
+    "images": ["wgan-gp", "--data", "glyphs", "--no-ema-warmup"],
     "images, unconditional": ["wgan-gp", "--data", "glyphs", "--unconditional"],
     "points": ["wgan-gp", "--data", "rings"],
     "points, unconditional": ["gan", "--data", "rings", "--unconditional"],
