@@ -50,6 +50,12 @@ def patch_distances(real: Tensor, fake: Tensor, seed: int = 0) -> dict[tuple[int
     its own. They stop at 16 x 16 pixels, and here the last level is as small as a patch.
 
     Raises ValueError unless both are images of one shape.
+
+    Example:
+        >>> grey = torch.zeros(4, 1, 28, 28)
+        >>> found = fgan.evaluation.patch_distances(grey, grey)
+        >>> [(size, float(distance)) for size, distance in found.items()]
+        [((28, 28), 0.0), ((14, 14), 0.0), ((7, 7), 0.0)]
     """
     for name, images in (("real", real), ("fake", fake)):
         if not isinstance(images, Tensor) or images.ndim != 4 or images.numel() == 0:
