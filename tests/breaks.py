@@ -350,6 +350,9 @@ BREAKS = {
     "a schedule in float64 on every device": Break(
         "scalars.linear", "widest(count) / steps", "count.double() / steps", "devices",
     ),
+    "a correction of Adam in the digits of float32": Break(
+        "optim._correction", "count.dtype == torch.float64", "True", "durable",
+    ),
     # compiled rounds
     "programs cached by shapes alone": Break(
         "_append_signature", "key += (type(node), structure)", "key += (type(node),)",
@@ -601,6 +604,26 @@ BREAKS = {
     "a dry run leaves the folder of another run unseen": Break(
         "try_round", "History(out, 0)", "False", "cli",
     ),
+    "a command line that mirrors nothing": Break(
+        "train_command", "flip=config.flip", "flip=False", "own_images",
+    ),
+    "a replay without the mirrored images": Break(
+        "replay_run", "flip=config.flip", "flip=False", "own_images",
+    ),
+    "weights drawn where a state is given": Break(
+        "loop.train", "seed if state is None and not resume else None", "seed", "own_data",
+    ),
+    "weights of another run without its average": Break(
+        "state_from", "if name.startswith(_AVERAGE) and name not in found:",
+        "if name.startswith(_AVERAGE):", "init_from",
+    ),
+    "a tracker's run begun anew at resume": Break(
+        "named_loggers._begun", "if resume and known.is_file():", "if False:", "named_loggers",
+    ),
+    "a tracker told of a run that is refused": Break(
+        "named_loggers.opened", "if openers and not resume and History(out, 0):", "if False:",
+        "named_loggers",
+    ),
     # several processes
     "gradients of the processes added up": Break(
         "distributed.mean", "total(flat, group) / group.size", "total(flat, group)",
@@ -706,6 +729,13 @@ BREAKS = {
         "_fingerprint", "digest.update(tensor.cpu().numpy().tobytes())", "pass", "evaluate",
     ),
 
+    "patches standardised each by its own mean": Break(
+        "patch_distances", "(patches - mean) / std",
+        "(patches - patches.mean((0, 2, 3), True)) / std", "patches",
+    ),
+    "an image enlarged to a quarter of its brightness": Break(
+        "enlarged", "4 * _smooth(wide)", "_smooth(wide)", "patches",
+    ),
     # what a run leaves behind
     "a loaded generator without the EMA": Break(
         "trained._trained", "state.ema if isinstance(state.ema, EMA) else state.generator",
@@ -735,6 +765,12 @@ BREAKS = {
     "an average that stands still at first": Break(
         "build._average", "if limit is None or not config.ema_warmup:", "if True:",
         "configuration",
+    ),
+    "no word of what has no picture before sampling": Break(
+        "_check_pictures", "if together and not has_picture(shape):", "if False:", "sampling",
+    ),
+    "one scale for channels of all units": Break(
+        "plots._scales", "max(spans) > _UNLIKE * min(spans)", "False", "own_data",
     ),
     # networks as people have them
     "own penalties under the fused attention": Break(

@@ -56,10 +56,10 @@ def patch_distances(real: Tensor, fake: Tensor, seed: int = 0) -> dict[tuple[int
     Raises ValueError unless both are images of one shape.
 
     Example:
-        >>> images = torch.rand(8, 1, 16, 16)
-        >>> found = fgan.evaluation.patch_distances(images, images.clone())
-        >>> list(found)  # height and width of each level
-        [(16, 16), (8, 8)]
+        >>> grey = torch.zeros(4, 1, 28, 28)
+        >>> found = fgan.evaluation.patch_distances(grey, grey)
+        >>> [(size, float(distance)) for size, distance in found.items()]
+        [((28, 28), 0.0), ((14, 14), 0.0), ((7, 7), 0.0)]
     """
     for name, images in (("real", real), ("fake", fake)):
         if not isinstance(images, Tensor) or images.ndim != 4 or images.numel() == 0:
