@@ -4,11 +4,6 @@ Two of them; `FGAN_RANKS="1 2 3 4" python -m pytest tests/distributed` for other
 started once, and run all cases of `parallel_cases.py`.
 """
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from helpers import assert_close, assert_identical, make, make_batch, pair
@@ -17,35 +12,6 @@ from torch.func import grad
 
 import fgan
 from fgan import tree
-
-HERE = Path(__file__).parent
-RANKS = [int(number) for number in os.environ.get("FGAN_RANKS", "2").split()]
-
-
-@pytest.fixture(scope="module", params=RANKS, ids="{} ranks".format)
-def found(request, tmp_path_factory):
-    """What each rank has found, by case: a list of dicts."""
-    size, folder = request.param, tmp_path_factory.mktemp("ranks")
-    paths = [str(HERE), str(HERE.parent), str(Path(fgan.__file__).parents[1])]
-    environment = os.environ | {
-        "PYTHONPATH": os.pathsep.join(paths),
-        "GLOO_SOCKET_IFNAME": "lo",
-        "OMP_NUM_THREADS": "1",
-    }
-    processes = []
-    for rank in range(size):
-        with open(folder / f"{rank}.log", "w") as log:
-            command = [sys.executable, str(HERE / "rank.py"), str(rank), str(size), str(folder)]
-            process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
-        processes.append(process)
-    try:
-        codes = [process.wait(timeout=300) for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    logs = "\n".join((folder / f"{rank}.log").read_text() for rank in range(size))
-    assert codes == [0] * size, logs
-    return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(size)]
 
 
 @pytest.mark.parametrize("name", list(CASES))
