@@ -573,13 +573,11 @@ BREAKS = {
     ),
     # several processes
     "gradients of the processes added up": Break(
-        "distributed.mean", "total(flat, group) / group.size", "total(flat, group)",
-        "data_parallel",
+        "distributed._mean_of", ".to(dtype) / group.size", ".to(dtype)", "data_parallel",
     ),
     "each process goes on with its own figures": Break(
-        "distributed.mean", "params, changes, info = tree.unflatten(leaves, structure)",
-        "params, changes, _ = tree.unflatten(leaves, structure); info = gradient.info",
-        "data_parallel",
+        "distributed.mean", "figures = tree.map(torch.clone, info)",
+        "figures = tree.map(torch.clone, gradient.info)", "data_parallel",
     ),
     "zeros of a frozen value lose their sign": Break(
         "_changed", "torch.where(change == 0, old, old + change)", "old + change",
@@ -589,7 +587,7 @@ BREAKS = {
         "_change", "torch.where(new == old, 0, new - old)", "new - old", "data_parallel",
     ),
     "sum in the narrowest dtype": Break(
-        "distributed.mean", "dtype = torch.promote_types(dtype, leaves[i].dtype)", "pass",
+        "distributed._mean_of", "dtype = torch.promote_types(dtype, leaves[i].dtype)", "pass",
         "group_of_one",
     ),
     "figures that hold all gradients": Break(

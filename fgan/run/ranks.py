@@ -20,6 +20,7 @@ from torch import Tensor
 
 from fgan import tree
 from fgan.run.rank_errors import RankError, agreed, is_agreed, packed
+from fgan.run.signals import interruptible
 from fgan.types import Algorithm, Batch, GANState
 
 T = TypeVar("T")
@@ -147,10 +148,11 @@ class Several(Ranks):
 
     def _lost(self, error: Exception) -> RankError:
         """What to raise where another rank did not answer; the first that is asked tells it."""
-        before = self._counts("beat")
-        if not (failed := [rank for rank, n in self._counts("failed").items() if n]):
-            time.sleep(3 * _BEAT)
-        after = self._counts("beat")
+        with interruptible():  # torchrun ends the others at once: this is to be told first
+            before = self._counts("beat")
+            if not (failed := [rank for rank, n in self._counts("failed").items() if n]):
+                time.sleep(3 * _BEAT)
+            after = self._counts("beat")
         silent = [rank for rank in after if after[rank] == before[rank] and rank != self.rank]
         names = ", ".join(map(str, failed or silent))
         what = "failed" if failed else "ended, or hangs"

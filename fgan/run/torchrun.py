@@ -17,6 +17,8 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 from fgan.distributed import data_parallel
 from fgan.run.rank_errors import is_spoken
@@ -66,11 +68,12 @@ class _Several(Launch):
         has_cuda = torch.cuda.is_available() and dist.is_nccl_available()
         if has_cuda and (local := int(os.environ["LOCAL_RANK"])) < torch.cuda.device_count():
             torch.cuda.set_device(local)
+        restarts = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
         if self._is_ours:
             backend = "cpu:gloo,cuda:nccl" if has_cuda else "gloo"
-            dist.init_process_group(backend, timeout=timedelta(seconds=seconds))
+            _make_group(backend, timedelta(seconds=seconds), restarts)
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
-        self.restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+        self.restarted = restarts > 0
         self._turn: Any = dist.new_group(backend="gloo", timeout=_PREPARATION)
         self._is_preparing = True
 
@@ -85,7 +88,8 @@ class _Several(Launch):
     def end(self, status: int) -> None:
         """Leave: tell the processes that wait, if there are any."""
         if self.rank == 0 and self._is_preparing:
-            self._say(status)
+            with contextlib.suppress(RuntimeError):  # they have ended already
+                self._say(status)
         if status == 0:  # after an error, some connection may be broken
             dist.destroy_process_group(self._turn)
             if self._is_ours:
@@ -128,6 +132,13 @@ class _Several(Launch):
         if self.rank == 0:
             self._say(_READY)
         return algorithm
+
+
+def _make_group(backend: str, timeout: timedelta, restarts: int) -> None:
+    store, rank, size = next(rendezvous("env://", timeout=timeout))
+    # torchrun may keep its store over restarts, and with it the addresses of processes that ended.
+    own = PrefixStore(f"fgan/{restarts}/{size}", store)
+    dist.init_process_group(backend, store=own, rank=rank, world_size=size, timeout=timeout)
 
 
 def launched(command: Callable[[Launch], int]) -> int:

@@ -15,14 +15,14 @@ RANKS = [int(number) for number in os.environ.get("FGAN_RANKS", "2").split()]
 
 
 def started(folder, *command):
-    """A process of Python with one thread, whose output goes to a file in `folder`."""
+    """A process of Python with one thread, whose output goes to a file named by its last word."""
     paths = [str(HERE), str(HERE.parent), str(Path(fgan.__file__).parents[1])]
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join(paths),
         "GLOO_SOCKET_IFNAME": "lo",
         "OMP_NUM_THREADS": "1",
     }
-    with open(folder / f"{command[-1]}.log", "w") as log:
+    with open(folder / f"{Path(str(command[-1])).name}.log", "w") as log:
         return subprocess.Popen(
             [sys.executable, *map(str, command)], env=environment, stdout=log, stderr=log
         )
@@ -40,7 +40,7 @@ def ranks(request, tmp_path_factory):
         for process in processes:
             process.kill()
             process.wait()
-    logs = "\n".join((folder / f"{rank}.log").read_text() for rank in range(size))
+    logs = "\n".join((folder / f"{rank}.log").read_text()[-3000:] for rank in range(size))
     assert codes == [0] * (size - 1), logs
     return size, folder
 

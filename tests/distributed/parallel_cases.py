@@ -248,11 +248,12 @@ class CountCollectives(TorchDispatchMode):
 
     def __init__(self):
         super().__init__()
-        self.sent = []
+        self.sent, self.dtypes = [], []
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         if func.namespace == "_c10d_functional" and "wait" not in str(func):
             self.sent.append((str(func), args[0].numel()))
+            self.dtypes.append(args[0].dtype)
         return func(*args, **(kwargs or {}))
 
 
@@ -321,6 +322,26 @@ def of_rate(rate, players):
     return fgan.wgan_gp(*players, n_critic=2, critic_optimizer=fgan.sgd(rate))
 
 
+def in_bfloat16(rank, size):
+    """A round of SGD with rate 1 by gradients in bfloat16, by exact ones, and by the own ones."""
+    modules = pair(norm=True, critic_norm="spectral")
+    rates = dict(generator_optimizer=fgan.sgd(1.0), critic_optimizer=fgan.sgd(1.0))
+    single = fgan.wgan_gp(*modules, n_critic=1, **rates)
+    part = slice(rank * SIZE // size, (rank + 1) * SIZE // size)
+    batch = fgan.Batch(make_batch(n_critic=1, size=SIZE).real[:, part])
+    found = {}
+    for name, algorithm in {
+        "rounded": fgan.data_parallel(single, wire_dtype=torch.bfloat16),
+        "exact": fgan.data_parallel(single),
+        "own": single,
+    }.items():
+        noise = algorithm.noise(0, 0, SIZE, share=(rank, size))
+        with CountCollectives() as count:
+            found[name] = algorithm.step(algorithm.init(0), batch, noise)
+        found[f"{name} sent"] = count.sent, count.dtypes
+    return found | {"before": single.init(0)}
+
+
 def not_a_number(rank, size):
     """The figures of a round in which one rank's data have a NaN."""
     algorithm = fgan.data_parallel(of_recipe("wgan_gp")(None))
@@ -335,6 +356,7 @@ OTHERS: dict[str, Callable[[int, int], Any]] = {
     "collectives": collectives,
     "sums": sums,
     "derivative of a round": derivative_of_a_round,
+    "in bfloat16": in_bfloat16,
     "not a number": not_a_number,
 }
 

@@ -97,3 +97,32 @@ def test_a_number_that_is_none_is_seen_by_all(found):
         info = of_rank["not a number"]
         assert info.critic_loss.isnan()
         assert info.generator_loss.isnan()
+
+
+def test_gradients_in_bfloat16_have_the_error_that_is_stated(found):
+    """Of each element of the critic's gradient: R 2⁻⁸ times the largest that a process has there.
+
+    Buffers and figures have none. The generator's gradient is that of another critic already.
+    """
+    results = [of_rank["in bfloat16"] for of_rank in found]
+    first, size = results[0], len(found)
+    (rounded, info), (exact, expected), before = (first[k] for k in ("rounded", "exact", "before"))
+    largest = 0.0
+    for name, start in before.critic.params.items():
+        parts = torch.stack([start - each["own"][0].critic.params[name] for each in results])
+        assert_close(parts.mean(0), start - exact.critic.params[name])  # the gradient is right
+        error = (rounded.critic.params[name] - exact.critic.params[name]).abs()
+        bound = size * 2**-8 * parts.abs().amax(0)
+        assert (error <= bound + 1e-15).all(), name
+        largest = max(largest, float((error / bound.clamp(min=1e-15)).max()))
+    assert largest > 0.05  # it was rounded
+    assert_identical(rounded.critic.buffers, exact.critic.buffers)
+    for name in ("critic_loss", "distance", "penalty", "real_score", "fake_score"):
+        assert_identical(getattr(info, name), getattr(expected, name))
+    counts, dtypes = first["rounded sent"]
+    players = before.critic.params, before.generator.params
+    numbers = [sum(leaf.numel() for leaf in params.values()) for params in players]
+    assert [count for _, count in counts][::2] == numbers
+    assert dtypes == [torch.bfloat16, torch.float64] * 2
+    for other in results:
+        assert_identical(other["rounded"], first["rounded"])  # the replicas are equal

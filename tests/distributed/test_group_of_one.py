@@ -80,6 +80,13 @@ def test_penalties_that_pair_samples_are_refused(group, place):
             call()
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, "bfloat16", True])
+def test_other_dtypes_on_the_wire_are_refused(group, dtype):
+    """float16 would overflow, and float32 is no less than what is sent."""
+    with pytest.raises(ValueError, match=r"wire_dtype is torch.bfloat16, or None.*was given"):
+        fgan.data_parallel(fgan.gan(*pair()), wire_dtype=dtype)
+
+
 def test_a_batch_without_its_share_is_refused(group):
     """The noise is a part of the batch's: data of another size do not fit."""
     algorithm = fgan.data_parallel(fgan.gan(*pair()))
