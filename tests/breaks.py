@@ -628,6 +628,31 @@ BREAKS = {
     "penalties that pair samples taken in parts": Break(
         "check_no_whole_batch", "if whole_batch:", "if False:", "group_of_one",
     ),
+    "buffers in bfloat16 too": Break(
+        "distributed.mean", "changes, info = _mean_of((changes, gradient.info), group)",
+        "changes, info = _mean_of((changes, gradient.info), group, wire_dtype)", "data_parallel",
+    ),
+    "a checksum of the values in any order": Break(
+        "ranks.checksum", "numbers * (odd * 0x2545F4914F6CDD1D)", "numbers", "group_of_one",
+    ),
+    "states that differ unseen": Break(
+        "Several.check_same", "(other != every[0])", "(other != other)", "ranks",
+    ),
+    "a run stops when all ranks are asked to": Break(
+        "Several._begin", "dist.ReduceOp.MAX", "dist.ReduceOp.MIN", "ranks",
+    ),
+    "an error told by every rank": Break(
+        "is_spoken", "return rank > 0 if spoken is None else spoken", "return False", "ranks",
+    ),
+    "every rank trains on the whole batch": Break(
+        "loop._batches", "share=algorithm.share,", "share=None,", "ranks",
+    ),
+    "a restart goes on with any run": Break(
+        "Run.is_begun", "return replace(known, data=None) == same", "return True", "ranks",
+    ),
+    "a restart meets processes that have ended": Break(
+        "torchrun._make_group", 'f"fgan/{restarts}/{size}"', 'f"fgan/{size}"', "torchrun",
+    ),
     # measures
     "W-divergence counts its penalty twice": Break(
         "w_divergence", "(at_real + at_fake) / 2", "(at_real + at_fake)", "oracles",

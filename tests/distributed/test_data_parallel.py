@@ -126,3 +126,23 @@ def test_gradients_in_bfloat16_have_the_error_that_is_stated(found):
     assert dtypes == [torch.bfloat16, torch.float64] * 2
     for other in results:
         assert_identical(other["rounded"], first["rounded"])  # the replicas are equal
+
+
+def needs_several(found):
+    if len(found) < 2:
+        pytest.skip("one process has nothing to split")
+
+
+def test_weights_split_over_the_ranks_train_a_perceptron(found):
+    """DTensor gives the second derivatives of its products, and that of one place."""
+    needs_several(found)
+    assert found[0]["sharded weights"]["perceptron"] < 1e-12
+
+
+@pytest.mark.xfail(reason="DTensor's convolutions do not know weights split by output channels")
+def test_weights_split_over_the_ranks_train_a_convolution(found):
+    """When this passes, networks larger than a device may become possible: see CONTRIBUTING.md."""
+    needs_several(found)
+    difference = found[0]["sharded weights"]["convolution"]
+    assert not isinstance(difference, str), difference
+    assert difference < 1e-12

@@ -8,12 +8,10 @@ import json
 import re
 
 import pytest
-import torch
 from helpers import assert_close, assert_identical
 from run_cases import BATCH, trained
 
 from fgan.run import checkpoints
-from fgan.run.ranks import checksum
 
 
 @pytest.fixture(scope="module")
@@ -188,26 +186,3 @@ def test_a_restart_by_torchrun_resumes(ranks, found):
     assert "holds another run" in other[2]
     assert [line["round"] for line in figures(folder / "restarted" / "run")] == [2, 4, 6, 8]
     assert [of_rank["restarted"][1][0] for of_rank in found] == [0] * size
-
-
-# --- without other processes ----------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "dtype",
-    [torch.float64, torch.float32, torch.bfloat16, torch.int64, torch.bool, torch.complex64],
-)
-def test_a_checksum_sees_every_bit(dtype):
-    """A changed element, elements that change places, and the sign of a zero."""
-    values = (torch.arange(24).reshape(4, 6) % 7 - 3).to(dtype)
-    known = int(checksum(values))
-    assert int(checksum(values.mT.contiguous().mT)) == known  # the strides do not count
-    assert int(checksum(values.flip(1))) != known
-    for place in range(24):
-        changed = values.clone()
-        row, column = divmod(place, 6)
-        changed[row, column] = ~changed[row, column] if dtype == torch.bool else 9
-        assert int(checksum(changed)) != known
-    if dtype.is_floating_point:
-        zeros = torch.zeros(3, dtype=dtype)
-        assert checksum(zeros) != checksum(-zeros)
