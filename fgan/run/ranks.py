@@ -27,7 +27,9 @@ T = TypeVar("T")
 
 _GO_ON, _STOP, _NO_BATCH = 0, 1, 2
 
-_TRANSPORT = re.compile(r"gloo|NCCL|TCPStore|FileStore|Broken pipe|Connection (reset|closed)")
+_TRANSPORT = re.compile(
+    r"gloo|NCCL|TCPStore|FileStore|Broken pipe|Connection (reset|closed)|pair closure|[Tt]imed out"
+)
 """In what torch raises where another process does not answer, which has no type of its own."""
 
 _BEAT = 0.5

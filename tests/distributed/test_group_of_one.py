@@ -218,7 +218,7 @@ def test_a_group_can_be_asked(group):
     assert group_of()[1:] == (0, 1)
 
 
-# --- states that are compared ----------------------------------------------------------------------
+# --- states that are compared --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
