@@ -155,14 +155,14 @@ class Several(Ranks):
             if not (failed := [rank for rank, n in self._counts("failed").items() if n]):
                 time.sleep(3 * _BEAT)
             after = self._counts("beat")
-        silent = [rank for rank in after if after[rank] == before[rank] and rank != self.rank]
+            self._count("left", self.rank)  # its beats end
+            left = self._counts("left")
+        silent = [rank for rank in after if after[rank] == before[rank] and not left[rank]]
         names = ", ".join(map(str, failed or silent))
         what = "failed" if failed else "ended, or hangs"
-        who = (
-            f"rank {names} of the {self.size} processes {what}"
-            if names
-            else (f"the connections between the {self.size} processes broke")
-        )
+        who = f"rank {names} of the {self.size} processes {what}"
+        if not names:
+            who = f"the connections between the {self.size} processes broke"
         said = str(error).partition("\n")[0].rpartition("] ")[2].partition(". This is")[0]
         return agreed(
             RankError(
@@ -201,11 +201,11 @@ class Several(Ranks):
 
     def _spread_bytes(self, content: bytes) -> bytes:
         """Rank 0's bytes; where there are none, one short message."""
-        size = torch.tensor([len(content)])
+        size = torch.tensor([len(content)], device="cpu")
         dist.broadcast(size, group=self._group, group_src=0)
         if not size.item():
             return b""
-        kept = torch.empty(int(size), dtype=torch.uint8)
+        kept = torch.empty(int(size), dtype=torch.uint8, device="cpu")
         if self.is_first:
             kept = torch.frombuffer(bytearray(content), dtype=torch.uint8)
         dist.broadcast(kept, group=self._group, group_src=0)
@@ -234,7 +234,7 @@ class Several(Ranks):
 
     def _begin(self, code: int) -> None:
         """Send a code; the round is played before the answer is needed."""
-        highest = torch.tensor([code])
+        highest = torch.tensor([code], device="cpu")
         work = dist.all_reduce(highest, dist.ReduceOp.MAX, group=self._group, async_op=True)
         self._pending = highest, work
 

@@ -81,7 +81,7 @@ class _Several(Launch):
         """None when it is this process's turn; the exit status of rank 0 where it has ended."""
         if self.rank == 0:
             return None
-        said = torch.empty((), dtype=torch.int64)
+        said = torch.empty((), dtype=torch.int64, device="cpu")
         dist.broadcast(said, group=self._turn, group_src=0)
         return None if said == _READY else int(said)
 
@@ -96,7 +96,7 @@ class _Several(Launch):
                 dist.destroy_process_group()
 
     def _say(self, status: int) -> None:
-        dist.broadcast(torch.tensor(status), group=self._turn, group_src=0)
+        dist.broadcast(torch.tensor(status, device="cpu"), group=self._turn, group_src=0)
         self._is_preparing = False
 
     def tell(self, error: BaseException, text: str | None = None) -> None:
