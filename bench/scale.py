@@ -2,6 +2,7 @@
 
     python bench/scale.py                       # two processes, the compiled convolutional pair
     python bench/scale.py --processes 4
+    python bench/scale.py --estimate            # 8, 64 and 1,024 GPUs: bench/scale_estimate.py
     python bench/scale.py --workload tiny --rounds 2 --backend interpreter   # does it run?
 
 All processes are there from the beginning and play in turn: a block of rounds by the one process on
@@ -27,6 +28,7 @@ import torch.distributed as dist
 from rich.console import Console
 from rich.table import Table
 from rounds import machine
+from scale_estimate import show
 from workloads import RECIPES, WORKLOADS, Workload
 
 import fgan
@@ -157,8 +159,16 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=9)
     parser.add_argument("--backend", choices=["inductor", "interpreter"], default="inductor")
     parser.add_argument("--out", type=Path, help="default: bench/results/scale-cpu.json")
+    parser.add_argument(
+        "--estimate", action="store_true", help="measure nothing: print a formula's"
+    )
+    parser.add_argument("--share", type=float, default=0.4, help="of the bf16 rate, in an estimate")
     options = parser.parse_args()
-    console, found = Console(width=100), measure(options)
+    console = Console(width=110)
+    if options.estimate:
+        show(console, ["toy", "mlp", "conv", "residual"], options.recipe, options.share)
+        return
+    found = measure(options)
     one, several, sums = (statistics.median(turns) for turns in found["seconds"].values())
     size = options.processes
     # A ring sends every number twice, but for the part that a process has itself.

@@ -3,7 +3,6 @@
 import argparse
 import dataclasses
 import shlex
-import sys
 import textwrap
 import warnings
 from collections.abc import Sequence
@@ -27,19 +26,28 @@ from fgan.run import (
     presets,
     same_data,
     signals,
+    torchrun,
 )
 from fgan.run.configuration import Config, Run
 from fgan.run.dry_run import try_round
 from fgan.run.limits import no_compiler, too_much
 from fgan.run.loop import CONFIG, SAMPLES, DivergenceError, default_interval, train
 from fgan.run.outlet import Outlet, release_stdout
+from fgan.run.rank_errors import RankError
 from fgan.run.reading import Reading
 from fgan.run.replay import replay_run
 from fgan.types import Algorithm
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; the exit status is 0, 1 for a run that diverged, or 2 for bad input."""
+    """Run a command; the exit status is 0, 1 for a run that diverged, or 2 for bad input.
+
+    Where torchrun has started several processes, they train together (`fgan.run.torchrun`).
+    """
+    return torchrun.launched(partial(_run, arguments))
+
+
+def _run(arguments: Sequence[str] | None, launch: torchrun.Launch) -> int:
     options = vars(_parser().parse_args(arguments))
     command = options.pop("command")
     console = Console(
@@ -47,18 +55,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     try:
         signals.take_over()
-        command(console, **options)
-    except DivergenceError as error:
-        print(f"fgan: {error}", file=sys.stderr)
+        more = {"launch": launch} if command is train_command else {}
+        command(console, **options, **more)
+    except (DivergenceError, RankError) as error:
+        launch.tell(error)
         return 1
     except (ValueError, OSError) as error:
-        print(f"fgan: {error}", file=sys.stderr)
+        launch.tell(error)
         return 2
     except (RuntimeError, MemoryError, OverflowError, TypeError) as error:
         reason = too_much(error) or no_compiler(error)
         if reason is None:
             raise
-        print(f"fgan: {reason}", file=sys.stderr)
+        launch.tell(error, reason)
         return 2
     except KeyboardInterrupt:
         return signals.INTERRUPTED
@@ -76,6 +85,7 @@ def train_command(
     settings: Path | None,
     preset: str | None,
     dry_run: bool,
+    launch: torchrun.Launch,
     **given: Any,
 ) -> None:
     """`fgan train`: a setting that is not given has the preset's value, or the resumed run's."""
@@ -83,13 +93,14 @@ def train_command(
     if given.get("init_from") is not None:  # a replay may start from another folder
         given["init_from"] = str(Path(given["init_from"]).expanduser().resolve())
     target = _device(device)
+    launch.check(target)
     if resume and preset is not None:
         raise ValueError("a resumed run keeps its settings: leave --preset out")
     known = _resumed(console, out, given) if resume else None
     preset = presets.DEFAULT if preset is None else preset
     presets.check_preset(preset)
     config = known.config if known else Config(**given)  # checked before the data are read
-    loggers = named_loggers.openers(config.loggers)
+    loggers = named_loggers.openers(config.loggers if launch.rank == 0 else ())
     data = load(
         config.data,
         data_root,
@@ -105,6 +116,7 @@ def train_command(
     if config.sample_every is None:  # said once: a longer run keeps the interval it began with
         config = dataclasses.replace(config, sample_every=default_interval(config.rounds))
     config = compiling.decided(config, target, is_new=known is None)
+    launch.check_batch(config.batch_size, config.accumulate)
     out = out or Path("runs") / f"{config.recipe}-{config.data.replace(':', '-').replace('/', '-')}"
     run = Run(config, data.sample_shape, data.class_names)
     if known and known.data and out:
@@ -116,6 +128,9 @@ def train_command(
             Path(config.init_from), config.init_round, algorithm.init()
         )
         run = dataclasses.replace(run, config=dataclasses.replace(config, init_round=done))
+    if launch.restarted and not resume and run.is_begun(out / CONFIG):
+        console.print("restarted  by torchrun: the run goes on from its latest checkpoint")
+        resume, first = True, None
     _greet(console, run, data, algorithm, out, target)
     if not known:
         console.print(f"settings   preset {preset} (see --dry-run and --preset)")
@@ -127,16 +142,21 @@ def train_command(
         console.print(f"all of them, as --config FILE.toml takes them{beside}:")
         try_round(console.print, run, data, algorithm, None if resume else out)
         return
-    if config.compile:
-        by_itself = not asked and target.type == "cpu"
-        make = partial(compiling.compiled_if_possible, say=console.print) if by_itself else compiled
-        algorithm = make(algorithm)
     evaluator = None
     if config.evaluate_every is not None:
         parts = load_parts(
             config.data, data_root, target, config.image_size, config.skip_broken, data
         )
         evaluator = evaluating.evaluator_of(parts, console.print)
+    algorithm = launch.parallel(algorithm)
+    if launch.size > 1:
+        console.print(
+            f"processes  {launch.size}, each with {config.batch_size // launch.size} samples"
+        )
+    if config.compile:
+        by_itself = not asked and target.type == "cpu"
+        make = partial(compiling.compiled_if_possible, say=console.print) if by_itself else compiled
+        algorithm = make(algorithm)
     with named_loggers.opened(loggers, out, config, resume) as opened:
         state = train(
             algorithm,

@@ -626,13 +626,11 @@ BREAKS = {
     ),
     # several processes
     "gradients of the processes added up": Break(
-        "distributed.mean", "total(flat, group) / group.size", "total(flat, group)",
-        "data_parallel",
+        "distributed._mean_of", ".to(dtype) / group.size", ".to(dtype)", "data_parallel",
     ),
     "each process goes on with its own figures": Break(
-        "distributed.mean", "params, changes, info = tree.unflatten(leaves, structure)",
-        "params, changes, _ = tree.unflatten(leaves, structure); info = gradient.info",
-        "data_parallel",
+        "distributed.mean", "figures = tree.map(torch.clone, info)",
+        "figures = tree.map(torch.clone, gradient.info)", "data_parallel",
     ),
     "zeros of a frozen value lose their sign": Break(
         "_changed", "torch.where(change == 0, old, old + change)", "old + change",
@@ -642,7 +640,7 @@ BREAKS = {
         "_change", "torch.where(new == old, 0, new - old)", "new - old", "data_parallel",
     ),
     "sum in the narrowest dtype": Break(
-        "distributed.mean", "dtype = torch.promote_types(dtype, leaves[i].dtype)", "pass",
+        "distributed._mean_of", "dtype = torch.promote_types(dtype, leaves[i].dtype)", "pass",
         "group_of_one",
     ),
     "figures that hold all gradients": Break(
@@ -682,6 +680,31 @@ BREAKS = {
     ),
     "penalties that pair samples taken in parts": Break(
         "check_no_whole_batch", "if whole_batch:", "if False:", "group_of_one",
+    ),
+    "buffers in bfloat16 too": Break(
+        "distributed.mean", "changes, info = _mean_of((changes, gradient.info), group)",
+        "changes, info = _mean_of((changes, gradient.info), group, wire_dtype)", "data_parallel",
+    ),
+    "a checksum of the values in any order": Break(
+        "ranks.checksum", "numbers * (odd * 0x2545F4914F6CDD1D)", "numbers", "group_of_one",
+    ),
+    "states that differ unseen": Break(
+        "Several.check_same", "(other != every[0])", "(other != other)", "ranks",
+    ),
+    "a run stops when all ranks are asked to": Break(
+        "Several._begin", "dist.ReduceOp.MAX", "dist.ReduceOp.MIN", "ranks",
+    ),
+    "an error told by every rank": Break(
+        "is_spoken", "return rank > 0 if spoken is None else spoken", "return False", "ranks",
+    ),
+    "every rank trains on the whole batch": Break(
+        "loop._batches", "share=algorithm.share,", "share=None,", "ranks",
+    ),
+    "a restart goes on with any run": Break(
+        "Run.is_begun", "return replace(known, data=None) == same", "return True", "ranks",
+    ),
+    "a restart meets processes that have ended": Break(
+        "torchrun._make_group", 'f"fgan/{restarts}/{size}"', 'f"fgan/{size}"', "torchrun",
     ),
     # measures
     "W-divergence counts its penalty twice": Break(

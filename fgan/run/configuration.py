@@ -1,7 +1,7 @@
 """What a run from the command line is made of, and how it is written down and read."""
 
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -9,6 +9,7 @@ from torch import nn
 
 from fgan.data import Fingerprint
 from fgan.run import build, same_data
+from fgan.run.history import History
 from fgan.run.json_files import read_object, write_object
 from fgan.run.settings import MODELS, Config, as_values, check_types
 from fgan.types import Algorithm
@@ -68,6 +69,17 @@ class Run:
             return Run(Config(**as_values(content)), data.sample_shape, data.class_names, data)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
+
+    def is_begun(self, path: Path) -> bool:
+        """Whether checkpoints lie beside the configuration at `path`, and it has these settings.
+
+        Raises ValueError as `load` does.
+        """
+        if not History(path.parent, 0):
+            return False
+        known = Run.load(path)
+        same = replace(self, config=replace(self.config, model=self.model), data=None)
+        return replace(known, data=None) == same
 
     @property
     def model(self) -> str:

@@ -7,13 +7,14 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from fgan.data import DataSet, Fingerprint, Rounds, batches, placed
+from fgan.data import Batches, DataSet, Fingerprint, Rounds, batches, placed
 from fgan.data.files import make_folder, remove_temporary
 from fgan.data.iterables import Iterables, Keys
 from fgan.run import positions, same_data
@@ -25,7 +26,8 @@ from fgan.run.history import CHECKPOINT, EARLIER, History, no_checkpoint
 from fgan.run.lock import exclusive
 from fgan.run.loggers import Logger, check_loggers
 from fgan.run.metrics import MetricsFile, scores
-from fgan.run.records import DivergenceError, Records, SaveError, writing
+from fgan.run.ranks import ranks_of
+from fgan.run.records import DivergenceError, Records, SaveError, SharedRecords, writing
 from fgan.run.samples import draw_samples, fixed_samples, remove_later, takes_conditions
 from fgan.run.signals import interruptible
 from fgan.run.source import Source, known_of, source_of
@@ -100,11 +102,19 @@ def train(
         half that is held out; of images in the features of a classifier, which is trained before
         the first round unless it is on disk.
 
+    A data-parallel algorithm (`fgan.data_parallel`, of all processes) is trained by all processes
+    together, each of which calls this with the same arguments. Rank 0 alone writes files, shows the
+    progress and tells the loggers. A signal to any process ends all after the same round, and an
+    error of rank 0 is raised in all. The states are compared at every checkpoint. A run may be
+    resumed by another number of processes.
+
     Raises ValueError before the first round for settings and data that do not fit, for a `state` of
     another algorithm, for an `out` that holds another run, and for one that another run writes into
     at the moment; `fgan.run.checkpoints.CheckpointError` for a checkpoint that cannot be used;
     DivergenceError where a loss or the state is no longer finite, and SaveError, an OSError, where
-    a file cannot be written, both with the last good checkpoint left in place.
+    a file cannot be written, both with the last good checkpoint left in place;
+    `fgan.run.rank_errors.RankError` where another process has ended, does not answer within the
+    time-out of the process group, or has another state.
 
     Example:
         >>> algorithm = fgan.gan(torch.nn.Linear(4, 2), torch.nn.Linear(2, 1), latent_dim=4)
@@ -121,6 +131,7 @@ def train(
     every = default_interval(rounds) if sample_every is None else sample_every
     _check_settings(algorithm, keep, log_every, every)
     loggers = check_loggers(loggers)
+    ranks = ranks_of(algorithm)
     # A state that is given, or resumed, needs no weights from the seed, which not all layers draw.
     initial = algorithm.init(seed if state is None and not resume else None)
     first = initial if state is None else started(state, initial)
@@ -134,7 +145,14 @@ def train(
     _check_fit(algorithm, first, source, preview, fixed, plan)
     evaluations = evaluations_of(evaluator, evaluate_every, rounds, wanted, data, source)
     with ExitStack() as stack:
-        state, records = _open(
+        stack.enter_context(ranks.guarded())
+        ranks.check_equal(
+            plan._asdict()
+            | {"data": identity, "log_every": log_every, "sample_every": every}
+            | {"evaluate_every": evaluate_every}
+        )
+        opening = partial(
+            _open,
             stack,
             algorithm,
             first,
@@ -151,16 +169,20 @@ def train(
             loggers,
             evaluations,
         )
+        opened = ranks.first(opening)
+        state = ranks.spread(first if opened is None else opened[0])
         start = int(state.round)
-        place = positions.load(Path(out)).get(start) if resume else None
+        place = ranks.told(lambda: positions.load(Path(out)).get(start) if resume else None)
         stream = _batches(algorithm, state, source, plan, start, rounds - start, place)
-        records.stream = stream
+        own = None if opened is None else opened[1]
+        records = SharedRecords(ranks, own, stream, evaluations)
         stopping = stack.enter_context(interruptible())
         done, info, evaluated = start, None, False
-        for index, batch in enumerate(stream, start):
+        may_end = isinstance(source, Batches)
+        for index, batch in enumerate(ranks.together(stream, stopping, may_end), start):
             state, info = algorithm.step(state, batch, algorithm.noise(seed, index, size))
             done = index + 1
-            stopped = stopping.is_set()  # once: a signal from here on ends the next round
+            stopped = ranks.stopped(stopping)  # once: a signal from here on ends the next round
             last = done == rounds or stopped
             records.advance(done)
             evaluated = records.evaluate(done, info, state)
@@ -177,7 +199,7 @@ def train(
 
 
 def _ended_early(
-    records: Records,
+    records: SharedRecords,
     name: str,
     done: int,
     rounds: int,
@@ -256,6 +278,7 @@ def _batches(
         state.round.device,
         plan.conditional,
         start=start,
+        share=algorithm.share,
         flip=plan.flip,
         position=position,
     )

@@ -20,6 +20,7 @@ from fgan.run.history import History
 from fgan.run.loggers import Logger
 from fgan.run.metrics import MetricsFile
 from fgan.run.origin import replay_hint
+from fgan.run.ranks import Ranks
 from fgan.run.samples import draw_samples, picture_path, save_samples
 from fgan.types import Algorithm, GANInfo, GANState
 
@@ -188,3 +189,46 @@ class Records:
             f"{replay_hint(self._pictures.parent, done)}. Then start a run with a smaller learning "
             "rate or a stronger constraint"
         )
+
+
+class SharedRecords:
+    """The records of rank 0, as all ranks of a run write them down: what it raises ends all."""
+
+    def __init__(
+        self,
+        ranks: Ranks,
+        records: Records | None,
+        stream: Rounds,
+        evaluations: Evaluations | None = None,
+    ) -> None:
+        """records: None in the other ranks. stream: the batches of the run."""
+        self._ranks, self._records, self._evaluations = ranks, records, evaluations
+        if records is not None:
+            records.stream = stream
+
+    def advance(self, done: int) -> None:
+        """Show that `done` rounds are complete."""
+        if self._records is not None:
+            self._records.advance(done)
+
+    def evaluate(self, done: int, info: GANInfo, state: GANState) -> bool:
+        """`Records.evaluate` in rank 0, and in all ranks whether it was due."""
+        if self._evaluations is None or not self._evaluations.are_due(done):
+            return False
+        records = self._records
+        self._ranks.first(lambda: None if records is None else records.evaluate(done, info, state))
+        return True
+
+    def log(self, done: int, info: GANInfo) -> None:
+        """`Records.log` in rank 0."""
+        records = self._records
+        self._ranks.first(lambda: None if records is None else records.log(done, info))
+
+    def save(self, done: int, info: GANInfo, state: GANState) -> None:
+        """`Records.save` in rank 0, where all ranks have the same state.
+
+        Raises RankError where one has another, and what `Records.save` raises.
+        """
+        self._ranks.check_same(state, done)
+        records = self._records
+        self._ranks.first(lambda: None if records is None else records.save(done, info, state))

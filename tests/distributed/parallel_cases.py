@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from helpers import LATENT, RECIPES, Counting, Generator, make, make_batch, pair
 from torch import nn
 from torch.func import grad, vmap
@@ -248,11 +249,12 @@ class CountCollectives(TorchDispatchMode):
 
     def __init__(self):
         super().__init__()
-        self.sent = []
+        self.sent, self.dtypes = [], []
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         if func.namespace == "_c10d_functional" and "wait" not in str(func):
             self.sent.append((str(func), args[0].numel()))
+            self.dtypes.append(args[0].dtype)
         return func(*args, **(kwargs or {}))
 
 
@@ -321,6 +323,26 @@ def of_rate(rate, players):
     return fgan.wgan_gp(*players, n_critic=2, critic_optimizer=fgan.sgd(rate))
 
 
+def in_bfloat16(rank, size):
+    """A round of SGD with rate 1 by gradients in bfloat16, by exact ones, and by the own ones."""
+    modules = pair(norm=True, critic_norm="spectral")
+    rates = dict(generator_optimizer=fgan.sgd(1.0), critic_optimizer=fgan.sgd(1.0))
+    single = fgan.wgan_gp(*modules, n_critic=1, **rates)
+    part = slice(rank * SIZE // size, (rank + 1) * SIZE // size)
+    batch = fgan.Batch(make_batch(n_critic=1, size=SIZE).real[:, part])
+    found = {}
+    for name, algorithm in {
+        "rounded": fgan.data_parallel(single, wire_dtype=torch.bfloat16),
+        "exact": fgan.data_parallel(single),
+        "own": single,
+    }.items():
+        noise = algorithm.noise(0, 0, SIZE, share=(rank, size))
+        with CountCollectives() as count:
+            found[name] = algorithm.step(algorithm.init(0), batch, noise)
+        found[f"{name} sent"] = count.sent, count.dtypes
+    return found | {"before": single.init(0)}
+
+
 def not_a_number(rank, size):
     """The figures of a round in which one rank's data have a NaN."""
     algorithm = fgan.data_parallel(of_recipe("wgan_gp")(None))
@@ -330,12 +352,49 @@ def not_a_number(rank, size):
     return algorithm.step(algorithm.init(0), batch, algorithm.noise(0, 0, SIZE))[1]
 
 
+def sharded_weights(rank, size):
+    """Gradients of a gradient penalty by weights that are split over the ranks, as DTensors.
+
+    For each layer the largest difference from weights in one place, or what was raised.
+    """
+    from torch.distributed.device_mesh import init_device_mesh  # takes a second
+    from torch.distributed.tensor import Replicate, Shard, distribute_tensor
+
+    mesh = init_device_mesh("cpu", (size,))
+    source = torch.Generator().manual_seed(0)
+    layers = {
+        "perceptron": (lambda w, x: x @ w.mT, (6, 5), (4, 5)),
+        "convolution": (lambda w, x: F.conv2d(x, w, padding=1), (4, 1, 3, 3), (4, 1, 8, 8)),
+    }
+    found = {}
+    for name, (layer, of_weight, of_samples) in layers.items():
+        weight, samples = (
+            torch.randn(shape, generator=source, dtype=torch.float64)
+            for shape in (of_weight, of_samples)
+        )
+
+        def penalty(weight, samples, layer=layer):
+            slopes = grad(lambda x: layer(weight, x).tanh().sum())(samples)
+            return (slopes.flatten(1).square().sum(1).sqrt() - 1).square().mean()
+
+        placed = distribute_tensor(weight, mesh, [Shard(0)])
+        everywhere = distribute_tensor(samples, mesh, [Replicate()])
+        try:
+            got = grad(penalty)(placed, everywhere).full_tensor()
+            found[name] = float((got - grad(penalty)(weight, samples)).abs().max())
+        except (RuntimeError, NotImplementedError) as error:
+            found[name] = str(error)
+    return found
+
+
 OTHERS: dict[str, Callable[[int, int], Any]] = {
     "first states": first_states,
     "collectives": collectives,
     "sums": sums,
     "derivative of a round": derivative_of_a_round,
+    "in bfloat16": in_bfloat16,
     "not a number": not_a_number,
+    "sharded weights": sharded_weights,
 }
 
 assert LATENT == 3  # the size that the flat tensors of `collectives` are counted with

@@ -12,6 +12,7 @@ import fgan
 from fgan import tree
 from fgan.collectives import group_of, total
 from fgan.networks import mixing_layers, synchronized
+from fgan.run.ranks import checksum
 
 
 @pytest.fixture
@@ -78,6 +79,13 @@ def test_penalties_that_pair_samples_are_refused(group, place):
     ]:
         with pytest.raises(ValueError, match=f"takes its points from the whole.*{name} takes"):
             call()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, "bfloat16", True])
+def test_other_dtypes_on_the_wire_are_refused(group, dtype):
+    """float16 would overflow, and float32 is no less than what is sent."""
+    with pytest.raises(ValueError, match=r"wire_dtype is torch.bfloat16, or None.*was given"):
+        fgan.data_parallel(fgan.gan(*pair()), wire_dtype=dtype)
 
 
 def test_a_batch_without_its_share_is_refused(group):
@@ -225,6 +233,29 @@ def test_a_group_can_be_asked(group):
     """Name, rank and size, with and without naming the group."""
     assert group_of() == group_of(group)
     assert group_of()[1:] == (0, 1)
+
+
+# --- states that are compared --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "dtype",
+    [torch.float64, torch.float32, torch.bfloat16, torch.int64, torch.bool, torch.complex64],
+)
+def test_a_checksum_sees_every_bit(dtype):
+    """A changed element, elements that change places, and the sign of a zero."""
+    values = (torch.arange(24).reshape(4, 6) % 7 - 3).to(dtype)
+    known = int(checksum(values))
+    assert int(checksum(values.mT.contiguous().mT)) == known  # the strides do not count
+    assert int(checksum(values.flip(1))) != known
+    for place in range(24):
+        changed = values.clone()
+        row, column = divmod(place, 6)
+        changed[row, column] = ~changed[row, column] if dtype == torch.bool else 9
+        assert int(checksum(changed)) != known
+    if dtype.is_floating_point:
+        zeros = torch.zeros(3, dtype=dtype)
+        assert checksum(zeros) != checksum(-zeros)
 
 
 # --- CUDA -----------------------------------------------------------------------------------------
