@@ -54,7 +54,10 @@ def load_parts(
             return Parts(data, load(name, root, device, train=False), "the test split")
         except DataError:  # only the training files are there
             pass
-    return held_out(data)
+    parts = held_out(data)
+    if not data.mapped:
+        return parts
+    return Parts(_moved(parts.training, device), _moved(parts.reference, device), parts.origin)
 
 
 def held_out(data: DataSet) -> Parts:
@@ -69,7 +72,9 @@ def held_out(data: DataSet) -> Parts:
     order = torch.randperm(len(data), generator=generator(0, _SPLITTING), device="cpu")
     size = min(HELD_OUT, len(data) // 2)
     origin = "held out of the training split"
-    return Parts(_subset(data, order[size:]), _subset(data, order[:size]), origin)
+    # Parts are copies in memory, which may not hold all of a data set that is mapped from a file.
+    end = size + HELD_OUT if data.mapped else len(data)
+    return Parts(_subset(data, order[size:end]), _subset(data, order[:size]), origin)
 
 
 def chosen(data: DataSet, count: int, seed: int = 0, skip: int = 0) -> DataSet:
@@ -78,7 +83,12 @@ def chosen(data: DataSet, count: int, seed: int = 0, skip: int = 0) -> DataSet:
     return _subset(data, order[skip : skip + count])
 
 
+def _moved(data: DataSet, device: torch.device | str) -> DataSet:
+    labels = None if data.labels is None else data.labels.to(device)
+    return replace(data, samples=data.samples.to(device), labels=labels)
+
+
 def _subset(data: DataSet, index: Tensor) -> DataSet:
     index = index.to(data.samples.device)
     labels = None if data.labels is None else data.labels[index]
-    return replace(data, samples=data.samples[index], labels=labels)
+    return replace(data, samples=data.samples[index], labels=labels, mapped=False)

@@ -145,6 +145,21 @@ def test_a_data_set_in_two_parts():
     assert len(chosen(parts[0], 7000)) == 6000
 
 
+def test_parts_of_a_mapped_set_fit_into_the_memory(monkeypatch):
+    """At most 10,000 samples each, here 4, which are copies and then like any other samples."""
+    monkeypatch.setattr(splits, "HELD_OUT", 4)
+    whole = DataSet("file", torch.arange(20)[:, None].float(), torch.arange(20), mapped=True)
+    monkeypatch.setattr(splits, "load", lambda *given, **options: whole)
+    parts = load_parts("folder:somewhere")
+    assert [len(parts.training), len(parts.reference)] == [4, 4]
+    assert [part.mapped for part in parts[:2]] == [False, False]
+    seen = torch.cat([parts.training.samples, parts.reference.samples]).flatten()
+    assert len(set(seen.tolist())) == 8
+    assert torch.equal(seen.long(), torch.cat([parts.training.labels, parts.reference.labels]))
+    in_memory = held_out(DataSet("memory", whole.samples))
+    assert [len(in_memory.training), len(in_memory.reference)] == [16, 4]
+
+
 def test_the_test_split_where_there_is_one(monkeypatch):
     """The generator is compared with the test split; without its files, with a part held out."""
     whole = data.load("glyphs")
