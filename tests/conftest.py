@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import sys
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # before torch: processes side by side, a thread each
@@ -17,6 +18,11 @@ logging.getLogger("torch.__trace").propagate = True
 
 # cuBLAS reads this when its handle is made; deterministic algorithms need it.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
+
+# A shell ignores Ctrl-C in what it starts in the background, and so would every run of the tests.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items):

@@ -15,6 +15,7 @@ import importlib
 import json
 import os
 import platform
+import signal
 import sys
 import time
 import traceback
@@ -22,6 +23,10 @@ from pathlib import Path
 
 # Before torch is imported: the drills fork, and a fork must not find threads of torch.
 os.environ["OMP_NUM_THREADS"] = "1"
+
+# A shell ignores Ctrl-C in what it starts in the background, and so would the runs of the drills.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parents[1])]
