@@ -1,5 +1,8 @@
 """Where data are put: a device by its name, tried once, with what is wrong in words."""
 
+import textwrap
+import warnings
+
 import torch
 
 from fgan.scores import describe
@@ -22,3 +25,22 @@ def as_device(device: object) -> torch.device:
         reason = " ".join(str(error).split(". ")[0].split())
         raise ValueError(f"device {device!r} cannot be used: {reason}") from error
     return found
+
+
+def working_device(name: str | None) -> torch.device:
+    """The device of that name, on which a number can be computed; CUDA where there is one, else the
+    CPU, for None.
+
+    Raises ValueError for a device that is not here, and for "meta", which holds no numbers.
+    """
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            device = torch.device(name)
+            torch.zeros(1, device=device).item()
+    except Exception as error:  # each backend raises its own kind
+        reason = textwrap.shorten(str(error) or type(error).__name__, 160)
+        raise ValueError(f"device {name!r} cannot be used: {reason}") from error
+    return device
