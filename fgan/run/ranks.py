@@ -107,6 +107,7 @@ class Several(Ranks):
         Several._runs += 1  # keys of an earlier run in this process are others
         self._run = Several._runs
         self._pending: tuple[Tensor, Any] | None = None
+        self._asked = Event()
 
     # --- what ends one ends all -------------------------------------------------------------------
 
@@ -115,6 +116,17 @@ class Several(Ranks):
         ended = Event()
         beating = Thread(target=self._beat, args=(ended,), daemon=True)
         beating.start()
+        try:
+            # torchrun sends SIGTERM to the others when one ends; they have to say why first.
+            with interruptible() as self._asked:
+                yield from self._watched()
+        finally:
+            ended.set()
+            beating.join()
+            if self._has_own:  # pragma: no cover (needs a GPU)
+                dist.destroy_process_group(self._group)
+
+    def _watched(self) -> Iterator[None]:
         try:
             yield
         except Exception as error:
@@ -125,11 +137,6 @@ class Several(Ranks):
             self._count("failed", self.rank)
             self._count("spoken")
             raise
-        finally:
-            ended.set()
-            beating.join()
-            if self._has_own:  # pragma: no cover (needs a GPU)
-                dist.destroy_process_group(self._group)
 
     def first(self, function: Callable[[], T]) -> T | None:
         error, value = None, None
@@ -150,13 +157,12 @@ class Several(Ranks):
 
     def _lost(self, error: Exception) -> RankError:
         """What to raise where another rank did not answer; the first that is asked tells it."""
-        with interruptible():  # torchrun ends the others at once: this is to be told first
-            before = self._counts("beat")
-            if not (failed := [rank for rank, n in self._counts("failed").items() if n]):
-                time.sleep(3 * _BEAT)
-            after = self._counts("beat")
-            self._count("left", self.rank)  # its beats end
-            left = self._counts("left")
+        before = self._counts("beat")
+        if not (failed := [rank for rank, n in self._counts("failed").items() if n]):
+            time.sleep(3 * _BEAT)
+        after = self._counts("beat")
+        self._count("left", self.rank)  # its beats end
+        left = self._counts("left")
         silent = [rank for rank in after if after[rank] == before[rank] and not left[rank]]
         names = ", ".join(map(str, failed or silent))
         what = "failed" if failed else "ended, or hangs"
@@ -221,7 +227,7 @@ class Several(Ranks):
             batch = next(source, None)
             if batch is None and not may_end:
                 return
-            code = _STOP if asked.is_set() else _GO_ON
+            code = _STOP if asked.is_set() or self._asked.is_set() else _GO_ON
             self._begin(_NO_BATCH if batch is None else code)
             if may_end and self._end() == _NO_BATCH:
                 return

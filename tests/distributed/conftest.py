@@ -1,5 +1,6 @@
 """The processes of these tests, which are started once and run all cases."""
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -31,18 +32,30 @@ def started(folder, *command):
 @pytest.fixture(scope="session", params=RANKS, ids="{} ranks".format)
 def ranks(request, tmp_path_factory):
     """The number of processes, and the folder that they have written to."""
-    size, folder = request.param, tmp_path_factory.mktemp("ranks")
+    size, base = request.param, tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:  # once for all workers: the others wait
+        base = base.parent
+    folder = base / f"ranks-{size}"
+    folder.mkdir(exist_ok=True)
+    with open(folder / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "codes").exists():
+            (folder / "codes").write_text(str(played(size, folder)))
+    logs = "\n".join((folder / f"{rank}.log").read_text()[-3000:] for rank in range(size))
+    assert (folder / "codes").read_text() == str([0] * max(size - 1, 1)), logs
+    return size, folder
+
+
+def played(size, folder):
+    """The exit statuses of the processes, but for the last one, which stops and is killed."""
     processes = [started(folder, HERE / "rank.py", size, folder, rank) for rank in range(size)]
     try:
-        # The last one stops, and is waited for by the others until their time is up.
-        codes = [process.wait(timeout=400) for process in processes[:-1]]
+        # The others wait for the last one until their time is up.
+        return [process.wait(timeout=400) for process in processes[:-1] or processes]
     finally:
         for process in processes:
             process.kill()
             process.wait()
-    logs = "\n".join((folder / f"{rank}.log").read_text()[-3000:] for rank in range(size))
-    assert codes == [0] * (size - 1), logs
-    return size, folder
 
 
 @pytest.fixture(scope="session")
