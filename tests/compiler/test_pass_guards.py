@@ -40,6 +40,18 @@ def test_a_view_of_an_input_is_copied_before_that_input_is_overwritten():
     assert (other == 1).all()
 
 
+def test_what_is_not_overwritten_is_not_copied():
+    """A computed value, an input that nothing is written into, and an input written to itself."""
+    graph = Graph()
+    a, b, c = inputs(graph, (2, 2), (2, 2), (2, 2))
+    double = called(graph, aten.mul.Tensor, a, a)
+    for target, value in ((a, double), (b, c)):
+        graph.call_function(aten.copy_.default, (target, value))
+    graph.call_function(aten.copy_.default, (a, a))
+    graph.output(())
+    assert copy_before_overwrite(graph) == 0
+
+
 def test_rows_of_another_number_are_no_repetition():
     """Three rows are not two rows twice, and a condition less is no condition held."""
     graph = Graph()
