@@ -96,6 +96,7 @@ class Records:
 
     def advance(self, done: int) -> None:
         """Show that `done` rounds are complete."""
+        self._evaluated = {}
         if self.stream is not None:
             self._screen.epoch = self.stream.epoch
         self._screen.advance(done)
@@ -112,7 +113,6 @@ class Records:
 
         Raises DivergenceError as they do, and where a generated sample or a figure is not finite.
         """
-        self._evaluated = {}
         if self._evaluations is None or not self._evaluations.are_due(done):
             return False
         self._figures(done, info)
