@@ -17,7 +17,7 @@ def rows(tmp_path_factory):
     """The rows of all drills, in their short form."""
     out = tmp_path_factory.mktemp("reliability") / "rows.json"
     ended = subprocess.run(
-        [sys.executable, HERE, *DRILLS, "--count", "3", "--out", out],
+        [sys.executable, HERE, *DRILLS, "--count", "2", "--out", out],
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
