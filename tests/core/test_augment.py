@@ -16,6 +16,7 @@ from helpers import (
     pair,
     unchanged,
 )
+from torch import nn
 from torch.func import functional_call, vmap
 
 import fgan
@@ -246,15 +247,22 @@ def test_without_strength_the_round_is_the_one_without_augmentation(name):
     assert_identical(algorithm.step(state, batch, noise), plain.step(state, batch, bare))
 
 
-def test_real_fake_and_penalty_are_under_the_same_augmentation():
-    """The critic's loss is D(T(G(z))) - D(T(x)) + λ (‖∇ D(T(x̂))‖ - 1)², by autograd through T."""
-    algorithm = build(n_critic=1)
+@pytest.mark.parametrize("of_known_layers", [False, True])
+def test_real_fake_and_penalty_are_under_the_same_augmentation(of_known_layers):
+    """The critic's loss is D(T(G(z))) - D(T(x)) + λ (‖∇ D(T(x̂))‖ - 1)², by autograd through T.
+
+    Known layers score real and fake in one pass, a module of one's own in two.
+    """
+    generator, critic = pair(IMAGE, norm=True)
+    if of_known_layers:
+        layers = nn.Flatten(), nn.Linear(math.prod(IMAGE), 7), nn.Tanh(), nn.Linear(7, 1)
+        critic = nn.Sequential(*layers).double()
+    algorithm = RECIPES["wgan_gp"](generator, critic, n_critic=1, augmentation=STRONG)
     state, (batch, noise) = algorithm.init(0), make_round(algorithm, IMAGE)
     inputs = batch.real[0], None, noise.critic_latent[0], noise.mix[0]
     _, info = algorithm.critic_update(state, *inputs, extra=critic_extra(noise))
     uniform = noise.extra["critic"]["augmentation"][0]
     fake = algorithm.fakes(state, noise.critic_latent[0])
-    _, critic = pair(IMAGE, norm=True)
 
     def scores(x):
         return functional_call(critic, state.critic.params, STRONG.function(x, uniform)).reshape(-1)
