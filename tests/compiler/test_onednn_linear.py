@@ -83,7 +83,7 @@ def test_intel_processors_keep_mkl(monkeypatch, name, runs):
 
 
 @needs_cpp_compiler
-def test_compiled_matmuls_have_the_same_values(monkeypatch):
+def test_compiled_matmuls_have_the_same_values(monkeypatch, tmp_path):
     """All of them in one compiled program, with operands in every order of memory."""
     monkeypatch.setattr("fgan.compiler.passes.onednn_linear.is_faster", lambda: True)
 
@@ -94,7 +94,7 @@ def test_compiled_matmuls_have_the_same_values(monkeypatch):
 
     expected = all_of_them(A.double(), B.double(), C.double())
     # A program that the compiler finds on disk would not be lowered again.
-    monkeypatch.setattr(torch._inductor.config, "force_disable_caches", True)
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     program = Program(all_of_them, inductor)
     for _ in range(2):
         for got, value in zip(program(A, B, C), expected, strict=True):
