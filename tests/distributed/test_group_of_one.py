@@ -88,6 +88,23 @@ def test_other_dtypes_on_the_wire_are_refused(group, dtype):
         fgan.data_parallel(fgan.gan(*pair()), wire_dtype=dtype)
 
 
+def test_bfloat16_on_the_wire_rounds_the_gradients_alone(group):
+    """Of one process the sum is the gradient, rounded; figures and buffers are exact."""
+    single = fgan.gan(*pair(norm=True), critic_optimizer=fgan.sgd(1.0))
+    algorithm = fgan.data_parallel(single, wire_dtype=torch.bfloat16)
+    state, (batch, noise) = single.init(0), make_round(single)
+    inputs = batch.real[0], None, noise.critic_latent[0], noise.mix[0]
+    (after, info), (exact, expected) = (
+        each.critic_update(state, *inputs) for each in (algorithm, single)
+    )
+    assert_identical(info.critic_loss, expected.critic_loss)
+    for name, before in state.critic.params.items():
+        gradient = before - exact.critic.params[name]
+        rounded = before - gradient.bfloat16().double()
+        assert_close(after.critic.params[name], rounded, atol=1e-2 * float(gradient.abs().max()))
+        assert not torch.equal(after.critic.params[name], exact.critic.params[name])
+
+
 def test_a_batch_without_its_share_is_refused(group):
     """The noise is a part of the batch's: data of another size do not fit."""
     algorithm = fgan.data_parallel(fgan.gan(*pair()))

@@ -101,3 +101,9 @@ def test_what_are_no_images_of_one_shape(real, fake, reason):
     """Both sides are named."""
     with pytest.raises(ValueError, match=reason):
         patch_distances(real, fake)
+
+
+def test_patches_are_no_features():
+    """They are compared as sets, and a function of one sample is refused in words."""
+    with pytest.raises(ValueError, match="patches are compared as sets"):
+        BY_PATCHES.extract(torch.zeros(2, 1, 8, 8))
