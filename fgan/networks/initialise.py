@@ -53,6 +53,7 @@ def _reset(module: nn.Module, path: str, covered: bool) -> None:
         if key != "parametrizations":
             _reset(child, f"{path}.{key}" if path else key, covered or reset is not None)
     if reset is not None:
+        before = _plain_tensors(module)
         try:
             if parametrize.is_parametrized(module):
                 _reset_parametrized(module, reset)
@@ -64,11 +65,24 @@ def _reset(module: nn.Module, path: str, covered: bool) -> None:
                 f"reset_parameters() raised {type(error).__name__}: {error}. Mend this method, or "
                 f"{_AS_THEY_ARE}."
             ) from error
+        for key, (tensor, version) in before.items():
+            if tensor._version != version:
+                raise ValueError(
+                    f"layer {path!r} ({type(module).__name__}) cannot be re-initialised: its "
+                    f"reset_parameters() draws {key!r}, which is neither a parameter nor a buffer. "
+                    "A spectral norm that assigns this tensor in forward leaves it: use "
+                    f"torch.nn.utils.parametrizations.spectral_norm, or {_AS_THEY_ARE}."
+                )
     elif not covered and any(True for _ in module.parameters(recurse=False)):
         raise ValueError(
             f"layer {path!r} ({type(module).__name__}) cannot be re-initialised: it has "
             f"parameters and no reset_parameters(). Define this method, or {_AS_THEY_ARE}."
         )
+
+
+def _plain_tensors(layer: nn.Module) -> dict[str, tuple[Tensor, int]]:
+    """The tensors that are plain attributes of a layer, and how often each was written to."""
+    return {k: (v, v._version) for k, v in vars(layer).items() if isinstance(v, Tensor)}
 
 
 def _reset_parametrized(layer: nn.Module, reset: Callable[[], None]) -> None:

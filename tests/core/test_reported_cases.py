@@ -95,6 +95,8 @@ def test_a_spectral_norm_that_assigns_data_is_told_of_torchs_own():
         algorithm.init(0)
     critic(torch.randn(2, 6))
     again = fgan.wgan_gp(nn.Linear(4, 6), critic, latent_dim=4, n_critic=1)
+    with pytest.raises(ValueError, match=r"draws 'weight', which is neither a parameter nor"):
+        again.init(0)
     for made in (algorithm, again):
         with pytest.raises(ValueError, match=r"torch.nn.utils.parametrizations.spectral_norm"):
             played(made, torch.randn(1, SIZE, 6))
