@@ -147,3 +147,17 @@ def test_a_cumulative_batch_norm_is_named_where_it_cannot_be_compiled():
     compiled = fgan.compile(algorithm, backend="interpreter", donate=False)
     with pytest.raises(ValueError, match=r"BatchNorm1d|batchnorm.py, `exponential_average_factor"):
         played(compiled, real)
+
+
+def test_a_compiled_conditional_round_of_volumes_equals_an_eager_one():
+    """Voxels with a class each, under a penalty."""
+    shape = (1, 8, 8, 8)
+    generator = fgan.models.conv3d_generator(shape, 4, 3, width=4).double()
+    critic = fgan.models.conv3d_critic(shape, 3, width=4).double()
+    algorithm = fgan.wgan_gp(generator, critic, n_critic=1)
+    real = torch.rand(1, SIZE, *shape, dtype=torch.float64) * 2 - 1
+    batch = fgan.Batch(real, torch.arange(SIZE)[None] % 3)
+    state, noise = algorithm.init(0), algorithm.noise(0, 0, SIZE)
+    compiled = fgan.compile(algorithm, donate=False, backend="interpreter")
+    expected, got = algorithm.step(state, batch, noise), compiled.step(state, batch, noise)
+    assert_close(got, expected, 1e-9)
