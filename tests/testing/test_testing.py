@@ -45,7 +45,7 @@ CORRECT_LOSSES = {
 def test_correct_losses_pass(name):
     """Unusual but correct losses satisfy every invariant."""
     critic, generator, options = CORRECT_LOSSES[name]
-    check_loss(critic, generator, max_examples=12, **options)
+    check_loss(critic, generator, max_examples=6, **options)
 
 
 def critic(r, f):
@@ -114,7 +114,7 @@ def test_wrong_losses_are_caught(name):
     """The message has the invariant, what broke it, and an example."""
     *losses, invariant = WRONG_LOSSES[name]
     with pytest.raises(AssertionError, match=f"the invariant '{invariant}' broke") as error:
-        check_loss(*losses, max_examples=12)
+        check_loss(*losses, max_examples=6)
     assert "smallest example:\n  " in str(error.value)
 
 
@@ -153,7 +153,7 @@ def test_more_optional_invariants_that_do_not_hold_are_named(losses, option):
     """Wasserstein has negative values, least squares is not monotone, a branch fails under vmap."""
     name = next(iter(option)).replace("_", "-")
     with pytest.raises(AssertionError, match=f"the invariant '{name}' broke"):
-        check_loss(*losses, max_examples=8, **option)
+        check_loss(*losses, max_examples=5, **option)
 
 
 def test_an_error_of_the_loss_itself_is_chained():

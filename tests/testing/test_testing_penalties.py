@@ -40,7 +40,7 @@ CORRECT_PENALTIES = {
 def test_correct_penalties_pass(name):
     """Per-sample penalties on the input gradient are accepted, however they are written."""
     penalty, options = CORRECT_PENALTIES[name]
-    check_penalty(penalty, max_examples=8, **options)
+    check_penalty(penalty, max_examples=5, **options)
 
 
 def gradients(critic, x):
@@ -116,7 +116,7 @@ def test_wrong_penalties_are_caught(name):
     """The message has the invariant, the critic and the samples."""
     penalty, invariant = WRONG_PENALTIES[name]
     with pytest.raises(AssertionError, match=f"the invariant '{invariant}' broke") as error:
-        check_penalty(penalty, max_examples=8)
+        check_penalty(penalty, max_examples=5)
     assert "ExampleCritic('" in str(error.value)
 
 
@@ -141,7 +141,7 @@ def test_wrong_penalties_are_caught(name):
 def test_optional_invariants_that_do_not_hold_are_named(penalty, options, invariant):
     """A wrong degree, a wrong closed form, no torch.func.grad, and a penalty that is not even."""
     with pytest.raises(AssertionError, match=f"the invariant '{invariant}' broke"):
-        check_penalty(penalty, max_examples=8, **options)
+        check_penalty(penalty, max_examples=5, **options)
 
 
 def conditional(conditions_for):
@@ -182,7 +182,7 @@ WRONG_CONDITIONS = {
 def test_penalties_with_wrong_conditions_are_caught(name):
     """A penalty that takes conditions has to differentiate each sample under its own."""
     with pytest.raises(AssertionError, match="the invariant 'per-sample conditions' broke"):
-        check_penalty(WRONG_CONDITIONS[name], max_examples=8)
+        check_penalty(WRONG_CONDITIONS[name], max_examples=5)
 
 
 def any_keyword(critic, x, **options):
