@@ -61,10 +61,13 @@ def accumulate(algorithm: Algorithm, parts: int) -> Algorithm:
                 raise ValueError(_no_equal_parts(name, size, parts))
 
     def critic_gradient(state: GANState, data: Data) -> Gradient:
-        return _mean([whole.critic_gradient(state, part) for part in _split(data, parts)])
+        assert data.real is not None
+        split = _split(data, parts, len(data.real))
+        return _mean([whole.critic_gradient(state, part) for part in split])
 
     def generator_gradient(state: GANState, latent: Tensor, data: Data) -> Gradient:
-        pairs = zip(_chunks("latent", latent, parts), _split(data, parts), strict=True)
+        split = _split(data, parts, len(latent))
+        pairs = zip(_chunks("latent", latent, parts), split, strict=True)
         return _mean([whole.generator_gradient(state, *pair) for pair in pairs])
 
     changed = whole._replace(
@@ -73,15 +76,15 @@ def accumulate(algorithm: Algorithm, parts: int) -> Algorithm:
     return algorithm._replace(**of_parts(changed))
 
 
-def _split(data: Data, parts: int) -> list[Data]:
-    """Equal parts of everything that has one entry a sample."""
+def _split(data: Data, parts: int, size: int) -> list[Data]:
+    """Equal parts of everything that has one entry for each of `size` samples."""
 
     def split(value: Any) -> Sequence[Any]:
         return [None] * parts if value is None else _chunks("a batch", value, parts)
 
     extras = {
-        # A penalty's mark has no entries: it stands for the whole update.
-        name: split(value) if value.numel() else [value] * parts
+        # Others, such as a lazy penalty's mark without entries, belong to the whole update.
+        name: split(value) if value.ndim and len(value) == size else [value] * parts
         for name, value in data.extra.items()
     }
     real, fake, condition, mix = (split(value) for value in data[:4])

@@ -109,7 +109,7 @@ def check_critic_inputs(
         check_rows("latent", latent, size, "real samples")
     else:
         check_tensor("fake", fake, real)
-    if mix is not None:  # without a penalty between real and fake nothing reads it
+    if mix is not None:  # penalties at a named place read it, and refuse None themselves
         check_tensor("mix", mix, real)
         assert isinstance(mix, Tensor)
         if mix.shape != (size,):
@@ -135,7 +135,7 @@ def check_generator_inputs(
 
 
 def _check_extra(extra: object, like: Tensor) -> None:
-    """What an objective has declared is checked by `check_draws`; the rest is its own affair."""
+    """`check_draws` checks the shapes of declared tensors. The objective checks all others."""
     if not isinstance(extra, dict):
         raise ValueError(f"extra is a dict of tensors by name, and {describe(extra)} was given")
     for name, tensor in extra.items():

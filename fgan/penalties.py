@@ -324,7 +324,8 @@ def fingerprints(rows: Tensor) -> Tensor:
         integer = {2: torch.int16, 4: torch.int32, 8: torch.int64}[rows.element_size()]
         rows = (rows + 0.0).view(integer)
     bits = rows.long()
-    # 0.0 and 1.0 in float64 differ in high bits alone, which a product modulo 2^64 would lose.
+    # The float64 numbers 0.0 and 1.0 differ in their highest 12 bits only. Their products modulo
+    # 2^64 would differ in as few bits.
     bits = bits ^ ((bits >> 32) & (2**32 - 1))
     columns = torch.arange(rows.shape[1], device=rows.device)
     return torch.stack([(bits * _odd(columns, key)).sum(dim=1) for key in (1, 2)], dim=1)

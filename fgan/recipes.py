@@ -87,7 +87,7 @@ def gan(
     check_module("the critic", critic)
     gamma = check_scalar("gamma", gamma, 0.0)
     penalties: list[Penalty] = []
-    if not (isinstance(gamma, float) and gamma == 0):
+    if not isinstance(gamma, float) or gamma > 0:
         check_per_sample(critic)
         function = partial(zero_centered_penalty, gradients=batched_input_gradients)
         penalties = [Penalty(function, _half(gamma), "real")]

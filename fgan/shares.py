@@ -42,5 +42,6 @@ def check_no_whole_batch(whole_batch: tuple[str, ...], wrapper: str) -> None:
     if whole_batch:
         raise ValueError(
             f"the penalty {whole_batch[0]!r} takes its points from the whole batch, and {wrapper} "
-            "takes the batch in parts: choose another sample_at, or another recipe"
+            "takes the batch in parts: choose another sample_at, or another recipe (dragan, and "
+            "sample_at interpolate_within and interpolate_mixed, take the whole batch)"
         )

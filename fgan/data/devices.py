@@ -1,6 +1,5 @@
 """Where data are put: a device by its name, tried once, with what is wrong in words."""
 
-import textwrap
 import warnings
 
 import torch
@@ -19,28 +18,24 @@ def as_device(device: object) -> torch.device:
             f"{describe(device)} was given"
         )
     try:
-        found = torch.device(device)
-        torch.empty(1, device=found)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = torch.device(device)
+            torch.zeros(1, device=found)
     except Exception as error:  # each backend raises its own kind
-        reason = " ".join(str(error).split(". ")[0].split())
+        reason = " ".join(str(error).split(". ")[0].split()) or type(error).__name__
         raise ValueError(f"device {device!r} cannot be used: {reason}") from error
     return found
 
 
-def working_device(name: str | None) -> torch.device:
-    """The device of that name, on which a number can be computed; CUDA where there is one, else the
-    CPU, for None.
+def working_device(name: str | torch.device | None) -> torch.device:
+    """A device by its name; without a name CUDA where there is one, and else the CPU.
 
     Raises ValueError for a device that is not here, and for "meta", which holds no numbers.
     """
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            device = torch.device(name)
-            torch.zeros(1, device=device).item()
-    except Exception as error:  # each backend raises its own kind
-        reason = textwrap.shorten(str(error) or type(error).__name__, 160)
-        raise ValueError(f"device {name!r} cannot be used: {reason}") from error
+    device = as_device(name)
+    if device.type == "meta":
+        raise ValueError("device 'meta' cannot be used: it holds no numbers")
     return device

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from fgan.scalars import NO_FLOAT64
 from fgan.seeds import mix_seed
 
 
@@ -23,8 +24,8 @@ def check_features(name: str, features: Tensor) -> Tensor:
 
 
 def in_float64(values: Tensor) -> Tensor:
-    """The values in float64; on the CPU where they are on MPS, which has no float64."""
-    return (values.cpu() if values.device.type == "mps" else values).double()
+    """The values in float64; on the CPU where their device has no float64."""
+    return (values.cpu() if values.device.type in NO_FLOAT64 else values).double()
 
 
 def check_finite(name: str, values: Tensor) -> None:

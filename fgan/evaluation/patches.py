@@ -25,7 +25,10 @@ OF_PATCHES = "patch_sliced_wasserstein"
 
 
 def _no_features(samples: Tensor) -> Tensor:
-    raise ValueError("patches are compared as sets, and are no features of a sample")
+    raise ValueError(
+        "patches are compared as sets: BY_PATCHES has no features of single samples, and is for "
+        "fgan.evaluation.compare and evaluate_state"
+    )
 
 
 BY_PATCHES = Features(PATCHES, _no_features)
@@ -34,7 +37,7 @@ BY_PATCHES = Features(PATCHES, _no_features)
 SIDE = 7
 """Pixels of a patch, in both directions; fewer where an image has fewer."""
 
-_MOST, _OF_IMAGE = 2**14, 16  # patches of one level, and of one image in it
+_PATCHES_PER_LEVEL, _PATCHES_PER_IMAGE = 2**14, 16  # patches of one level, and of one image in it
 _BATCH = 250
 _PROJECTIONS = 128
 _CUTTING = 0xE9  # keeps this random stream apart from the others
@@ -48,8 +51,8 @@ def patch_distances(real: Tensor, fake: Tensor, seed: int = 0) -> dict[tuple[int
     width of each level, the finest first, and a 0-d distance. The finest level holds the detail of
     an image, and the last one, the only one that is not a difference, its layout and brightness.
 
-    At each level every image gives as many patches [C, 7, 7] at random places, at most 16, and all
-    together about 2¹⁴. They are standardised by the mean and the standard deviation of each channel
+    At each level every image gives as many patches [C, 7, 7] at random places: 2¹⁴ / N, at least 1
+    and at most 16. They are standardised by the mean and the standard deviation of each channel
     in the real patches, so that a shift of the fakes counts; Karras et al. standardise each side by
     its own. They stop at 16 x 16 pixels, and here the last level is as small as a patch.
 
@@ -117,7 +120,7 @@ def _smooth(images: Tensor) -> Tensor:
 
 def _all_patches(images: Tensor, source: Generator) -> list[Tensor]:
     """Patches [P, C, h, w] of each level; of every image as many, at random places."""
-    each = min(max(1, _MOST // len(images)), _OF_IMAGE)
+    each = min(max(1, _PATCHES_PER_LEVEL // len(images)), _PATCHES_PER_IMAGE)
     parts = [
         [_cut(level, each, source) for level in laplacian_pyramid(_as_floats(batch))]
         for batch in images.split(_BATCH)

@@ -7,7 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from fgan.data import TESTED, DataError, DataSet, load
+from fgan.data import TESTED, DataError, DataSet, load, placed
+from fgan.data.devices import as_device
 from fgan.evaluation.inputs import generator
 
 HELD_OUT = 10_000
@@ -48,16 +49,16 @@ def load_parts(
     """
     if training is None:
         training = load(name, root, device, image_size, skip_broken=skip_broken)
-    data = training
     if name in TESTED:
         try:
-            return Parts(data, load(name, root, device, train=False), "the test split")
+            return Parts(training, load(name, root, device, train=False), "the test split")
         except DataError:  # only the training files are there
             pass
-    parts = held_out(data)
-    if not data.mapped:
+    parts = held_out(training)
+    if not training.mapped:
         return parts
-    return Parts(_moved(parts.training, device), _moved(parts.reference, device), parts.origin)
+    target = as_device(device)
+    return Parts(placed(parts.training, target), placed(parts.reference, target), parts.origin)
 
 
 def held_out(data: DataSet) -> Parts:
@@ -81,11 +82,6 @@ def chosen(data: DataSet, count: int, seed: int = 0, skip: int = 0) -> DataSet:
     """`count` random samples of `data`, or as many as it has, after the first `skip` of them."""
     order = torch.randperm(len(data), generator=generator(seed, _CHOOSING), device="cpu")
     return _subset(data, order[skip : skip + count])
-
-
-def _moved(data: DataSet, device: torch.device | str) -> DataSet:
-    labels = None if data.labels is None else data.labels.to(device)
-    return replace(data, samples=data.samples.to(device), labels=labels)
 
 
 def _subset(data: DataSet, index: Tensor) -> DataSet:

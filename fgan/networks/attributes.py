@@ -36,7 +36,8 @@ class Attributes:
             for key, value in values.items():
                 if present.get(key) is not value:
                     present[key] = value
-            for key, content in containers.items():  # not compared: tensors have no one truth value
+            # Always refilled: == between containers of tensors raises an error.
+            for key, content in containers.items():
                 _refill(present[key], content)
 
 

@@ -12,7 +12,7 @@ from fgan.data.memory import gib, machine_memory
 from fgan.optim import Optimizer, cosine, linear
 from fgan.recipes import RECIPES, critic_warmup
 from fgan.run.settings import Config
-from fgan.scalars import Scalar
+from fgan.scalars import Scalar, widest
 from fgan.types import Algorithm, CriticUpdates
 
 AVERAGED = 15
@@ -183,7 +183,7 @@ def _average(config: Config) -> Scalar | None:
     most: float = limit
 
     def schedule(count: Tensor) -> Tensor:
-        return (1 - AVERAGED / (count.double() + 1)).clamp(0.0, most)
+        return (1 - AVERAGED / (widest(count) + 1)).clamp(0.0, most)
 
     return schedule
 

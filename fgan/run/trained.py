@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from fgan.data.devices import as_device
+from fgan.data.devices import working_device
 from fgan.networks.functional import arity, copied, make_functional
 from fgan.recipes import gan
 from fgan.run import checkpoints, same_data
@@ -248,12 +248,10 @@ class _Players(NamedTuple):
 
 
 def _target(device: torch.device | str | None, players: _Players | None) -> torch.device:
-    if device is not None:
-        return as_device(device)
-    if players is not None:
+    if device is None and players is not None:
         parameter = next(players.generator.parameters(), None)
         return torch.device("cpu") if parameter is None else parameter.device
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return working_device(device)
 
 
 def _of_run(
