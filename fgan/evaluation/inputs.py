@@ -28,11 +28,15 @@ def in_float64(values: Tensor) -> Tensor:
     return (values.cpu() if values.device.type in NO_FLOAT64 else values).double()
 
 
+class NotFiniteError(ValueError):
+    """Samples, features or figures hold NaN or an infinite value."""
+
+
 def check_finite(name: str, values: Tensor) -> None:
-    """Raise ValueError where a sample holds NaN or an infinite value, with their number."""
+    """Raise NotFiniteError where a sample holds NaN or an infinite value, with their number."""
     bad = int((~values.reshape(len(values), -1).isfinite().all(dim=1)).sum())
     if bad:
-        raise ValueError(
+        raise NotFiniteError(
             f"{bad} of {len(values)} {name} hold NaN or infinite values: a run whose samples do "
             "has diverged, so evaluate an earlier checkpoint"
         )

@@ -98,14 +98,17 @@ def not_finite(values: object, since: object = None) -> list[str]:
     since: an earlier tree of the same structure. Its leaves that are not finite do not count, such
         as a buffer with -inf for an attention mask.
 
-    The host waits for the device, once.
+    The host waits for the device once, and once more where a number is not finite and `since` is
+    given.
     """
     named = {n: x for n, x in tree.named_leaves(values).items() if _has_floats(x)}
     if not named:
         return []
     finite = torch.stack([leaf.isfinite().all() for leaf in named.values()]).tolist()
     bad = [name for name, good in zip(named, finite, strict=True) if not good]
-    excused = set() if since is None else set(not_finite(since))
+    if not bad or since is None:
+        return bad
+    excused = set(not_finite(since))
     return [name for name in bad if name not in excused]
 
 

@@ -10,10 +10,10 @@ from typing import Protocol
 from fgan.data import DataSet
 from fgan.evaluation.comparison import suits_classifier
 from fgan.evaluation.evaluator import Evaluator
+from fgan.evaluation.inputs import NotFiniteError
 from fgan.evaluation.splits import Parts, held_out, load_parts
 from fgan.run.features import cached_classifier
 from fgan.run.source import Source
-from fgan.scalars import check_count
 from fgan.types import Algorithm, GANState
 
 PREFIX = "evaluation_"
@@ -48,38 +48,43 @@ class Evaluates(Protocol):
 class Evaluations:
     """The evaluations of a run."""
 
-    def __init__(self, evaluator: Evaluates, every: int, rounds: int, conditional: bool) -> None:
-        self._evaluator, self._every, self._rounds = evaluator, every, rounds
-        self._conditional = conditional
+    def __init__(self, evaluator: Evaluates, conditional: bool) -> None:
+        self._evaluator, self._conditional = evaluator, conditional
         self.seconds = 0.0
-        """That the evaluations have taken so far."""
+        """Seconds spent in evaluations so far."""
         self.best_by = PREFIX + evaluator.best_by
-
-    def are_due(self, done: int) -> bool:
-        """Whether round `done` is evaluated: every so many rounds, and the last one."""
-        return done % self._every == 0 or done == self._rounds
 
     def take(self, algorithm: Algorithm, state: GANState) -> tuple[dict[str, float], str]:
         """The figures of a state, as they stand in `metrics.jsonl`, and a line about them.
 
-        Raises ValueError where a figure is not finite.
+        Raises NotFiniteError where a sample or a figure is not finite, and ValueError where the
+        evaluator's `best_by` is none of its figures.
         """
         began = time.monotonic()
         found = self._evaluator(algorithm, state, self._conditional)
         spent = time.monotonic() - began
         self.seconds += spent
+        if self._evaluator.best_by not in found:
+            raise ValueError(
+                f"the evaluator's best_by is {self._evaluator.best_by!r}, which is none of its "
+                f"figures: {', '.join(found)}"
+            )
         for name, value in found.items():
             if not math.isfinite(value):
-                raise ValueError(f"the evaluation's {name} is {value}")
+                raise NotFiniteError(f"the evaluation's {name} is {value}")
         words = [f"{_SHOWN[name]} {value:.4g}" for name, value in found.items() if name in _SHOWN]
         line = f"{', '.join(words)} ({spent:.1f} s, so far {self.seconds:.1f} s)"
         return {PREFIX + name: value for name, value in found.items()}, line
 
 
+def is_evaluated(every: int | None, rounds: int, done: int) -> bool:
+    """Whether the state after round `done` is evaluated: every so many rounds, and the last one."""
+    return every is not None and (done % every == 0 or done == rounds)
+
+
 def evaluations_of(
     evaluator: Evaluates | None,
     every: int | None,
-    rounds: int,
     conditional: bool,
     data: object,
     source: Source,
@@ -95,7 +100,6 @@ def evaluations_of(
         if evaluator is not None:
             raise ValueError("an evaluator is used every so many rounds: give evaluate_every too")
         return None
-    every = check_count("evaluate_every", every)
     if evaluator is None:
         evaluator = default_evaluator(data, source)
     elif not (callable(evaluator) and isinstance(getattr(evaluator, "best_by", None), str)):
@@ -103,7 +107,7 @@ def evaluations_of(
             "evaluator is a fgan.evaluation.Evaluator, or another function of an algorithm and a "
             f"state with the attribute best_by, and {evaluator!r} was given"
         )
-    return Evaluations(evaluator, every, rounds, conditional)
+    return Evaluations(evaluator, conditional)
 
 
 def default_evaluator(data: object, source: Source) -> Evaluator:

@@ -21,7 +21,7 @@ from fgan.run import positions, same_data
 from fgan.run.best import Best
 from fgan.run.checkpoints import not_finite
 from fgan.run.configuration import Run
-from fgan.run.evaluating import Evaluates, Evaluations, evaluations_of
+from fgan.run.evaluating import Evaluates, Evaluations, evaluations_of, is_evaluated
 from fgan.run.history import CHECKPOINT, EARLIER, History, no_checkpoint
 from fgan.run.lock import exclusive
 from fgan.run.loggers import Logger, check_loggers
@@ -128,6 +128,8 @@ def train(
     if conditional is not None:
         check_flag("conditional", conditional)
     rounds = check_count("rounds", rounds)
+    if evaluate_every is not None:
+        evaluate_every = check_count("evaluate_every", evaluate_every)
     every = default_interval(rounds) if sample_every is None else sample_every
     _check_settings(algorithm, keep, log_every, every)
     loggers = check_loggers(loggers)
@@ -143,13 +145,15 @@ def train(
     plan = _Plan(rounds, size, seed, wanted, flip)
     fixed = fixed_samples(algorithm, preview, seed, wanted, first)
     _check_fit(algorithm, first, source, preview, fixed, plan)
-    evaluations = evaluations_of(evaluator, evaluate_every, rounds, wanted, data, source)
     with ExitStack() as stack:
         stack.enter_context(ranks.guarded())
         ranks.check_equal(
             plan._asdict()
             | {"data": identity, "log_every": log_every, "sample_every": every}
             | {"evaluate_every": evaluate_every}
+        )
+        evaluations = ranks.first(
+            partial(evaluations_of, evaluator, evaluate_every, wanted, data, source)
         )
         opening = partial(
             _open,
@@ -175,7 +179,8 @@ def train(
         place = ranks.told(lambda: positions.load(Path(out)).get(start) if resume else None)
         stream = _batches(algorithm, state, source, plan, start, rounds - start, place)
         own = None if opened is None else opened[1]
-        records = SharedRecords(ranks, own, stream, evaluations)
+        due = partial(is_evaluated, evaluate_every, rounds)
+        records = SharedRecords(ranks, own, stream, due)
         stopping = stack.enter_context(interruptible())
         done, info, evaluated = start, None, False
         may_end = isinstance(source, Batches)

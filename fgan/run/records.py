@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from fgan.data import DataSet, Rounds
+from fgan.evaluation.inputs import NotFiniteError
 from fgan.run import checkpoints, positions
 from fgan.run.best import Best
 from fgan.run.curves import CURVES, Curves
@@ -108,21 +109,19 @@ class Records:
             for logger in (self._curves, *self._loggers):
                 stack.callback(logger.on_end, self._done)
 
-    def evaluate(self, done: int, info: GANInfo, state: GANState) -> bool:
-        """Evaluate the state where that is due, for `log` and `save`, and say what it has cost.
+    def evaluate(self, done: int, info: GANInfo, state: GANState) -> None:
+        """Evaluate the state, for `log` and `save`, and say what it has cost.
 
         Raises DivergenceError as they do, and where a generated sample or a figure is not finite.
         """
-        if self._evaluations is None or not self._evaluations.are_due(done):
-            return False
+        assert self._evaluations is not None
         self._figures(done, info)
         self._check_finite(done, state)
         try:
             self._evaluated, line = self._evaluations.take(self._algorithm, state)
-        except ValueError as error:
+        except NotFiniteError as error:
             self._diverged(done, str(error))
         self._screen.say(f"evaluated  round {done}: {line}")
-        return True
 
     def log(self, done: int, info: GANInfo) -> None:
         """Write the figures of round `done` and show them, with those of its evaluation.
@@ -199,10 +198,13 @@ class SharedRecords:
         ranks: Ranks,
         records: Records | None,
         stream: Rounds,
-        evaluations: Evaluations | None = None,
+        is_evaluated: Callable[[int], bool],
     ) -> None:
-        """records: None in the other ranks. stream: the batches of the run."""
-        self._ranks, self._records, self._evaluations = ranks, records, evaluations
+        """records: None in the other ranks. stream: the batches of the run.
+
+        is_evaluated: whether the state after a round is evaluated.
+        """
+        self._ranks, self._records, self._is_evaluated = ranks, records, is_evaluated
         if records is not None:
             records.stream = stream
 
@@ -212,8 +214,8 @@ class SharedRecords:
             self._records.advance(done)
 
     def evaluate(self, done: int, info: GANInfo, state: GANState) -> bool:
-        """`Records.evaluate` in rank 0, and in all ranks whether it was due."""
-        if self._evaluations is None or not self._evaluations.are_due(done):
+        """`Records.evaluate` in rank 0 where that is due, and in all ranks whether it was."""
+        if not self._is_evaluated(done):
             return False
         records = self._records
         self._ranks.first(lambda: None if records is None else records.evaluate(done, info, state))

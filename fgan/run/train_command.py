@@ -81,9 +81,12 @@ def train_command(
         console.print(f"all of them, as --config FILE.toml takes them{beside}:")
         try_round(console.print, run, data, algorithm, None if resume else out)
         return
-    evaluator = _evaluator(console, run.config, data, data_root, target)  # before the others go on
-    algorithm = _prepared(console, algorithm, run.config, launch, is_asked, target)
+    evaluator = None
+    if launch.rank == 0:
+        evaluator = _evaluator(console, run.config, data, data_root, target)
     with named_loggers.opened(loggers, out, run.config, resume) as opened:
+        # The other processes go on from here: what can fail in this one alone comes before.
+        algorithm = _prepared(console, algorithm, run.config, launch, is_asked, target)
         state = train(
             algorithm,
             data,

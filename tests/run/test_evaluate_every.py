@@ -13,6 +13,7 @@ from test_durable import game, train, tree_of
 import fgan
 from fgan.cli import main
 from fgan.data import DataSet
+from fgan.evaluation.inputs import NotFiniteError
 from fgan.run import checkpoints, evaluating
 from fgan.run.best import Best
 from fgan.run.curves import save_curves
@@ -171,18 +172,42 @@ def test_an_iterator_that_ends_after_an_evaluation(tmp_path):
     assert [row["round"] for row in rows(tmp_path)] == [2, 4]
 
 
-@pytest.mark.parametrize("score", [float("nan"), ValueError("3 generated samples hold NaN")])
+@pytest.mark.parametrize("score", [float("nan"), NotFiniteError("3 generated samples hold NaN")])
 def test_an_evaluation_that_is_not_finite_ends_the_run(tmp_path, score):
     """By name, with the last good checkpoint kept."""
 
     class Broken(Planned):
         def __call__(self, algorithm, state, conditional=True):
-            if int(state.round) == 4 and isinstance(score, ValueError):
+            if int(state.round) == 4 and isinstance(score, NotFiniteError):
                 raise score
             return {"score": score if int(state.round) == 4 else 1.0}
 
     with pytest.raises(DivergenceError, match=r"round 4: .*(score is nan|hold NaN).*Round 2 is ke"):
         train(tmp_path, 6, evaluate_every=2, evaluator=Broken({}))
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (ValueError("[B, F] is expected"), r"\[B, F\] is expected"),
+        ({"other": 1.0}, "'score', which is"),
+    ],
+)
+def test_a_fault_of_the_evaluator_is_no_divergence(tmp_path, answer, message):
+    """Its own error goes through, and a figure to compare by has to be there."""
+
+    class Faulty:
+        best_by = "score"
+
+        def __call__(self, algorithm, state, conditional=True):
+            if isinstance(answer, ValueError):
+                raise answer
+            return answer
+
+    with pytest.raises(ValueError, match=message) as caught:
+        train(tmp_path, rounds=2, evaluate_every=2, evaluator=Faulty())
+    assert not isinstance(caught.value, DivergenceError)
+    assert not (tmp_path / "checkpoint.pt").exists()
 
 
 def test_a_state_that_is_not_finite_is_not_evaluated(tmp_path, monkeypatch):
