@@ -14,6 +14,7 @@ from torch import Tensor, nn
 import fgan
 from fgan import tree
 from fgan.recipes import RECIPES
+from fgan.run.build import EMA_HORIZON
 from fgan.run.configuration import Config
 from fgan.types import EMA, GANState, PlayerState
 
@@ -145,7 +146,7 @@ class Peer:
             return
         decay = self.config.ema_decay
         if self.config.ema_warmup:
-            decay = min(decay, max(0.0, 1 - 15 / (self.rounds + 1)))
+            decay = min(decay, max(0.0, 1 - EMA_HORIZON / (self.rounds + 1)))
         mean, weight = self.average, 1 - decay
         torch._foreach_lerp_(list(mean.parameters()), list(self.generator.parameters()), weight)
         for kept, (name, new) in zip(mean.buffers(), self.generator.named_buffers(), strict=True):

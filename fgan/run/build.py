@@ -15,7 +15,7 @@ from fgan.run.settings import Config
 from fgan.scalars import Scalar, widest
 from fgan.types import Algorithm, CriticUpdates
 
-AVERAGED = 15
+EMA_HORIZON = 15
 """The generator's average has the decay 1 - 15 / rounds: its half-life is a 22nd of the rounds."""
 QUICK_RATE = 1e-3
 """The learning rate of a run from the command line, which should show something within minutes; the
@@ -183,7 +183,7 @@ def _average(config: Config) -> Scalar | None:
     most: float = limit
 
     def schedule(count: Tensor) -> Tensor:
-        return (1 - AVERAGED / (widest(count) + 1)).clamp(0.0, most)
+        return (1 - EMA_HORIZON / (widest(count) + 1)).clamp(0.0, most)
 
     return schedule
 

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from typing import Any
 
 from fgan.recipes import RECIPES
-from fgan.run.build import AVERAGED, QUICK_RATE, model_of
+from fgan.run.build import EMA_HORIZON, QUICK_RATE, model_of
 from fgan.run.settings import Config
 
 Given = dict[str, Any]
 
-_WITH_PENALTY: Given = {
+_FOR_MINUTES: Given = {
     "betas": (0.0, 0.99),
     "n_critic": 1,
     "batch_size": 32,
@@ -22,11 +22,11 @@ _WITH_PENALTY: Given = {
     "decay": "linear",
 }
 _ON_IMAGES: dict[str, Given] = {
-    "wgan-gp": _WITH_PENALTY | {"penalty_weight": 1.0},
-    "wgan-div": _WITH_PENALTY | {"k": 1.0, "p": 6.0},
-    "gan": _WITH_PENALTY | {"gamma": 1.0},
-    "hinge-gan": _WITH_PENALTY | {"critic_norm": "spectral"},
-    "r3gan": _WITH_PENALTY | {"gamma": 1.0},
+    "wgan-gp": _FOR_MINUTES | {"penalty_weight": 1.0},
+    "wgan-div": _FOR_MINUTES | {"k": 1.0, "p": 6.0},
+    "gan": _FOR_MINUTES | {"gamma": 1.0},
+    "hinge-gan": _FOR_MINUTES | {"critic_norm": "spectral"},
+    "r3gan": _FOR_MINUTES | {"gamma": 1.0},
 }
 """The choice for convolutional networks on images, by recipe."""
 
@@ -97,7 +97,7 @@ def average(rounds: int) -> float:
     The half-life is then a 22nd of the run, whatever its length: the average has forgotten the bad
     generators of the start, and still evens out the rounds at the end.
     """
-    return round(min(max(1 - AVERAGED / rounds, 0.9), 0.9995), 5)
+    return round(min(max(1 - EMA_HORIZON / rounds, 0.9), 0.9995), 5)
 
 
 def _has_conv_images(given: Given, shape: tuple[int, ...]) -> bool:

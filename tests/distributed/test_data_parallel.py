@@ -139,7 +139,10 @@ def test_weights_split_over_the_ranks_train_a_perceptron(found):
     assert found[0]["sharded weights"]["perceptron"] < 1e-12
 
 
-@pytest.mark.xfail(raises=AssertionError, reason="DTensor's convolutions do not know weights split by output channels")
+@pytest.mark.xfail(
+    raises=AssertionError,
+    reason="DTensor's convolutions do not know weights split by output channels",
+)
 def test_weights_split_over_the_ranks_train_a_convolution(found):
     """When this passes, networks larger than a device may become possible: see CONTRIBUTING.md."""
     needs_several(found)
