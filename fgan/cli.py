@@ -28,26 +28,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str] | None, launch: torchrun.Launch) -> int:
-    options = vars(_parser().parse_args(arguments))
+    options = vars(_parser(launch).parse_args(arguments))
     command = options.pop("command")
     console = Console(
         file=cast(IO[str], Outlet()), soft_wrap=True, highlight=False, markup=False, emoji=False
     )
     try:
         signals.take_over()
-        more = {"launch": launch} if command is train_command else {}
-        command(console, **options, **more)
+        command(console, **options)
     except (DivergenceError, RankError) as error:
-        launch.tell(error)
+        launch.report(error)
         return 1
     except (ValueError, OSError) as error:
-        launch.tell(error)
+        launch.report(error)
         return 2
     except (RuntimeError, MemoryError, OverflowError, TypeError) as error:
         reason = too_much(error) or no_compiler(error)
         if reason is None:
             raise
-        launch.tell(error, reason)
+        launch.report(error, reason)
         return 2
     except KeyboardInterrupt:
         return signals.INTERRUPTED
@@ -123,7 +122,7 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"fgan: {message} ({self.prog} --help says more)\n")
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(launch: torchrun.Launch) -> argparse.ArgumentParser:
     parser = _Parser(prog="fgan", description="Train GANs as pure functions and draw from them.")
     # Looked up when it is needed: no module imports the package itself, which imports them all.
     version = import_module("fgan").__version__
@@ -131,7 +130,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     add = commands.add_parser("train", help="train a GAN").add_argument
-    commands.choices["train"].set_defaults(command=train_command)
+    commands.choices["train"].set_defaults(command=partial(train_command, launch=launch))
     add("--out", type=_path, metavar="DIR", help="(default: runs/RECIPE-NAME)")
     add("--resume", action="store_true", help="go on from the checkpoint in --out DIR")
     add("--config", dest="settings", type=_path, metavar="FILE", help="TOML; flags win over it")

@@ -695,7 +695,8 @@ BREAKS = {
         "Several._begin", "dist.ReduceOp.MAX", "dist.ReduceOp.MIN", "ranks",
     ),
     "an error told by every rank": Break(
-        "is_spoken", "return rank > 0 if spoken is None else spoken", "return False", "ranks",
+        "is_reported_elsewhere", "return rank > 0 if reported is None else reported",
+        "return False", "ranks",
     ),
     "every rank trains on the whole batch": Break(
         "loop._batches", "share=algorithm.share,", "share=None,", "ranks",

@@ -37,5 +37,5 @@ def working_device(name: str | torch.device | None) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     device = as_device(name)
     if device.type == "meta":
-        raise ValueError("device 'meta' cannot be used: it holds no numbers")
+        raise ValueError(f"device {name!r} cannot be used: it holds no numbers")
     return device

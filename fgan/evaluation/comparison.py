@@ -117,14 +117,7 @@ def compare(
         )
     check_finite("generated samples", fake)
     as_fake = as_generated(real.samples, fake)
-    if features is None:
-        if suits_classifier(real):
-            raise ValueError(
-                "images are compared in the features of a network: train a classifier "
-                "(fgan.evaluation.train_classifier), or use module_features(module, name) or "
-                "BY_PATCHES"
-            )
-        features = BY_PATCHES if image else standardised(as_fake)
+    features = features or default_features(real, as_fake)
     if features is BY_PATCHES:
         figures = {name: bare(value) for name, value in of_patches(as_fake, fake, seed).items()}
         return Evaluation(features.name, None, len(as_fake), len(fake), figures, ())
@@ -144,6 +137,19 @@ def compare(
     return Evaluation(
         features.name, features.accuracy, len(of_real), len(of_fake), figures, tuple(notes)
     )
+
+
+def default_features(data: DataSet, samples: Tensor) -> Features:
+    """Patches for images without classes; for all but images the samples themselves, standardised.
+
+    Raises ValueError for images of classes, which are compared in the features of a network.
+    """
+    if suits_classifier(data):
+        raise ValueError(
+            "images are compared in the features of a network: train a classifier "
+            "(fgan.evaluation.train_classifier), or use module_features(module, name) or BY_PATCHES"
+        )
+    return BY_PATCHES if is_image(data) else standardised(samples)
 
 
 def check_enough(name: str, width: int, samples: int) -> None:

@@ -6,12 +6,12 @@ from fgan.data import DataSet
 from fgan.evaluation.comparison import (
     as_generated,
     check_enough,
+    default_features,
     is_image,
     of_patches,
-    suits_classifier,
 )
 from fgan.evaluation.distances import frechet_distance, sliced_wasserstein
-from fgan.evaluation.features import Features, extract, standardised
+from fgan.evaluation.features import Features, extract
 from fgan.evaluation.neighbours import neighbourhoods
 from fgan.evaluation.patches import BY_PATCHES, OF_PATCHES
 from fgan.evaluation.points import mixture_of, modes
@@ -67,13 +67,7 @@ class Evaluator:
         self.real = chosen(reference, self.samples, seed)
         check_count("samples of the reference", len(self.real), FEWEST)
         self._is_image = is_image(reference)
-        if features is None:
-            if suits_classifier(reference):
-                raise ValueError(
-                    "images are compared in the features of a network: train a classifier "
-                    "(fgan.evaluation.train_classifier), or use module_features(module, name)"
-                )
-            features = BY_PATCHES if self._is_image else standardised(self.real.samples)
+        features = features or default_features(reference, self.real.samples)
         self.features = features
         self._mixture = mixture_of(reference)
         if features is BY_PATCHES:

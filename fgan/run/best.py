@@ -7,7 +7,7 @@ from typing import TypeVar
 from fgan.data.files import replacing
 from fgan.run import checkpoints
 from fgan.run.checkpoints import CheckpointError
-from fgan.run.history import CHECKPOINT, link
+from fgan.run.history import CHECKPOINT, link, read_latest
 
 BEST = "best.pt"
 Found = TypeVar("Found")
@@ -46,11 +46,13 @@ class Best:
             self._score = score
 
 
-def read_best(folder: Path, read: Callable[[Path], Found]) -> Found:
-    """What `read` makes of the best checkpoint in a run's folder.
+def read_checkpoint(folder: Path, best: bool, read: Callable[[Path], Found]) -> Found:
+    """What `read` makes of the latest whole checkpoint in a run's folder, or of the best one.
 
     Raises CheckpointError where there is none, and what `read` raises.
     """
+    if not best:
+        return read_latest(folder, read)[0]
     path = folder / BEST
     if not path.exists():
         raise CheckpointError(

@@ -25,10 +25,9 @@ from fgan.evaluation.points import mixture_of
 from fgan.evaluation.splits import Parts, chosen, load_parts
 from fgan.evaluation.trained import FEWEST, evaluate_state
 from fgan.run import checkpoints
-from fgan.run.best import read_best
+from fgan.run.best import read_checkpoint
 from fgan.run.configuration import Run
 from fgan.run.features import cached_classifier, inception
-from fgan.run.history import load_latest
 from fgan.run.json_files import write_object
 from fgan.run.loop import CONFIG
 from fgan.scalars import check_count
@@ -104,10 +103,7 @@ def evaluate_run(
     run = Run.load(folder / CONFIG)
     algorithm = run.build(device)
     like = algorithm.init()
-    if best:
-        state = read_best(folder, lambda path: checkpoints.load(path, like))
-    else:
-        state, _ = load_latest(folder, like)
+    state = read_checkpoint(folder, best, lambda path: checkpoints.load(path, like))
     network = inception(weights, device) if features == "inception" else None
     parts = parts_of(run, data_root, device)
     if is_image(parts.reference):

@@ -152,7 +152,7 @@ def train(
             | {"data": identity, "log_every": log_every, "sample_every": every}
             | {"evaluate_every": evaluate_every}
         )
-        evaluations = ranks.first(
+        evaluations = ranks.on_rank_0(
             partial(evaluations_of, evaluator, evaluate_every, wanted, data, source)
         )
         opening = partial(
@@ -173,10 +173,10 @@ def train(
             loggers,
             evaluations,
         )
-        opened = ranks.first(opening)
+        opened = ranks.on_rank_0(opening)
         state = ranks.spread(first if opened is None else opened[0])
         start = int(state.round)
-        place = ranks.told(lambda: positions.load(Path(out)).get(start) if resume else None)
+        place = ranks.from_rank_0(lambda: positions.load(Path(out)).get(start) if resume else None)
         stream = _batches(algorithm, state, source, plan, start, rounds - start, place)
         own = None if opened is None else opened[1]
         due = partial(is_evaluated, evaluate_every, rounds)
@@ -184,7 +184,7 @@ def train(
         stopping = stack.enter_context(interruptible())
         done, info, evaluated = start, None, False
         may_end = isinstance(source, Batches)
-        for index, batch in enumerate(ranks.together(stream, stopping, may_end), start):
+        for index, batch in enumerate(ranks.batches_for_all(stream, stopping, may_end), start):
             state, info = algorithm.step(state, batch, algorithm.noise(seed, index, size))
             done = index + 1
             stopped = ranks.stopped(stopping)  # once: a signal from here on ends the next round

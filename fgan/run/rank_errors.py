@@ -1,4 +1,4 @@
-"""Errors that end all processes of a run: each raises one, and one of them tells it."""
+"""Errors that end all processes of a run. One process prints the error."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ class RankError(RuntimeError):
     """Another process of the run has ended, does not answer, or has another state."""
 
 
-def agreed(error: E, spoken: bool | None = None) -> E:
+def shared_error(error: E, reported: bool | None = None) -> E:
     """The error, marked as one that ends all ranks.
 
-    spoken: whether another rank tells of it; by default, rank 0 does.
+    reported: whether another rank tells of it; by default, rank 0 does.
     """
-    error.fgan_spoken = spoken  # type: ignore[attr-defined]
+    error.fgan_reported = reported  # type: ignore[attr-defined]
     return error
 
 
-def is_agreed(error: BaseException) -> bool:
+def is_shared_error(error: BaseException) -> bool:
     """Whether all ranks raise an error, or their own form of it."""
-    return hasattr(error, "fgan_spoken")
+    return hasattr(error, "fgan_reported")
 
 
-def is_spoken(error: BaseException, rank: int) -> bool:
+def is_reported_elsewhere(error: BaseException, rank: int) -> bool:
     """Whether another rank than this tells of an error that has ended both."""
-    if not is_agreed(error):
+    if not is_shared_error(error):
         return False
-    spoken: bool | None = error.fgan_spoken  # type: ignore[attr-defined]
-    return rank > 0 if spoken is None else spoken
+    reported: bool | None = error.fgan_reported  # type: ignore[attr-defined]
+    return rank > 0 if reported is None else reported
 
 
 def packed(error: Exception) -> bytes:

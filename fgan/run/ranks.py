@@ -19,7 +19,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from fgan import tree
-from fgan.run.rank_errors import RankError, agreed, is_agreed, packed
+from fgan.run.rank_errors import RankError, is_shared_error, packed, shared_error
 from fgan.run.signals import interruptible
 from fgan.types import Algorithm, Batch, GANState
 
@@ -55,14 +55,14 @@ class Ranks:
         """
         yield
 
-    def first(self, function: Callable[[], T]) -> T | None:
+    def on_rank_0(self, function: Callable[[], T]) -> T | None:
         """What the function returns, which rank 0 alone calls; None in the others.
 
         All ranks raise what it raises.
         """
         return function()
 
-    def told(self, function: Callable[[], T]) -> T:
+    def from_rank_0(self, function: Callable[[], T]) -> T:
         """What the function returns, which rank 0 alone calls, in all ranks."""
         return function()
 
@@ -70,7 +70,7 @@ class Ranks:
         """Rank 0's state, in every rank; each gives one of that form."""
         return state
 
-    def together(
+    def batches_for_all(
         self, stream: Iterable[Batch], asked: Event, may_end: bool = False
     ) -> Iterable[Batch]:
         """The batches, which end for all ranks when they end for one.
@@ -130,15 +130,15 @@ class Several(Ranks):
         try:
             yield
         except Exception as error:
-            if is_agreed(error):
+            if is_shared_error(error):
                 raise
             if _TRANSPORT.search(str(error)):
                 raise self._lost(error) from error
             self._count("failed", self.rank)
-            self._count("spoken")
+            self._count("reported")
             raise
 
-    def first(self, function: Callable[[], T]) -> T | None:
+    def on_rank_0(self, function: Callable[[], T]) -> T | None:
         error, value = None, None
         if self.is_first:
             try:
@@ -147,7 +147,7 @@ class Several(Ranks):
                 error = raised
         failed = self._spread_bytes(b"" if error is None else packed(error))
         if failed:
-            raise agreed(error if error is not None else pickle.loads(failed))
+            raise shared_error(error if error is not None else pickle.loads(failed))
         return value
 
     def _beat(self, ended: Event) -> None:
@@ -170,12 +170,10 @@ class Several(Ranks):
         if not names:
             who = f"the connections between the {self.size} processes broke"
         said = str(error).partition("\n")[0].rpartition("] ")[2].partition(". This is")[0]
-        return agreed(
-            RankError(
-                f"{who} ({said}). The run is kept up to its last checkpoint: resume it there"
-            ),
+        return shared_error(
+            RankError(f"{who} ({said}). Resume the run from its last checkpoint, if it has one"),
             # A rank that failed has told why itself.
-            spoken=self._count("spoken") > 1,
+            reported=self._count("reported") > 1,
         )
 
     def _count(self, what: str, rank: int | str = "", by: int = 1) -> int:
@@ -194,8 +192,8 @@ class Several(Ranks):
 
     # --- the same in all --------------------------------------------------------------------------
 
-    def told(self, function: Callable[[], T]) -> T:
-        value = self.first(function)
+    def from_rank_0(self, function: Callable[[], T]) -> T:
+        value = self.on_rank_0(function)
         told: T = pickle.loads(self._spread_bytes(pickle.dumps(value)))
         return told
 
@@ -219,7 +217,7 @@ class Several(Ranks):
 
     # --- the rounds -------------------------------------------------------------------------------
 
-    def together(
+    def batches_for_all(
         self, stream: Iterable[Batch], asked: Event, may_end: bool = False
     ) -> Iterator[Batch]:
         source = iter(stream)
@@ -266,12 +264,12 @@ class Several(Ranks):
             differing = (other != every[0]).nonzero().flatten().tolist()
             if differing:
                 name = list(named)[differing[0]]
-                raise agreed(
+                raise shared_error(
                     RankError(
                         f"round {done}: rank {rank} has another state than rank 0, in "
                         f"{len(differing)} of {len(named)} leaves, the first {name}. Every rank "
-                        "has to run the same code on devices of one kind; the run is kept up to "
-                        "its last checkpoint: resume it there"
+                        "has to run the same code on devices of one kind. Resume the run from its "
+                        "last checkpoint, if it has one"
                     )
                 )
 
@@ -282,7 +280,7 @@ class Several(Ranks):
         for rank, other in enumerate(every):
             for name, value in every[0].items():
                 if other[name] != value:
-                    raise agreed(
+                    raise shared_error(
                         ValueError(
                             f"rank {rank} has {name} = {other[name]}, and rank 0 has {value}: "
                             "every process is started with the same settings and data"

@@ -218,13 +218,15 @@ class SharedRecords:
         if not self._is_evaluated(done):
             return False
         records = self._records
-        self._ranks.first(lambda: None if records is None else records.evaluate(done, info, state))
+        self._ranks.on_rank_0(
+            lambda: None if records is None else records.evaluate(done, info, state)
+        )
         return True
 
     def log(self, done: int, info: GANInfo) -> None:
         """`Records.log` in rank 0."""
         records = self._records
-        self._ranks.first(lambda: None if records is None else records.log(done, info))
+        self._ranks.on_rank_0(lambda: None if records is None else records.log(done, info))
 
     def save(self, done: int, info: GANInfo, state: GANState) -> None:
         """`Records.save` in rank 0, where all ranks have the same state.
@@ -233,4 +235,4 @@ class SharedRecords:
         """
         self._ranks.check_same(state, done)
         records = self._records
-        self._ranks.first(lambda: None if records is None else records.save(done, info, state))
+        self._ranks.on_rank_0(lambda: None if records is None else records.save(done, info, state))

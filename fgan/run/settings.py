@@ -70,7 +70,9 @@ class Config:
     init_from: str | None = _of_run(
         None, "RUN", "the folder of a run, from whose weights this one starts"
     )
-    init_round: int | None = _of_run(None, "N", "of its checkpoint (default: the latest)")
+    init_round: int | None = _of_run(
+        None, "N", "the round of the checkpoint to start from (default: the latest)"
+    )
     conditional: bool = _of_run(
         True, "", "with the classes as conditions (default: yes)", off="--unconditional"
     )
@@ -90,7 +92,7 @@ class Config:
         None, "N", "rounds between evaluations; the best checkpoint is kept (default: none)"
     )
     logger: str | None = _of_run(
-        None, "NAMES", f"{','.join(LOGGERS)}: where figures and pictures go too (default: none)"
+        None, "NAMES", f"also log figures and pictures to: {', '.join(LOGGERS)} (default: none)"
     )
 
     model: str = _of_networks("auto", "NAME", f"{', '.join(MODELS)} (default: by the data)")
@@ -127,7 +129,7 @@ class Config:
         0.99, "E", "of the generator's average (default: by the rounds; of points {default})"
     )
     ema_warmup: bool = _of_optimisers(
-        False, "", "an average of the last rounds alone at first (default: by the preset)"
+        False, "", "shorter averaging at the start of the run (default: by the preset)"
     )
 
     n_critic: int | None = _of_recipe(None, "N", "critic updates a round")

@@ -21,7 +21,7 @@ from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
 from fgan.distributed import data_parallel
-from fgan.run.rank_errors import is_spoken
+from fgan.run.rank_errors import is_reported_elsewhere
 from fgan.shares import part_of
 from fgan.types import Algorithm
 
@@ -41,7 +41,7 @@ class Launch:
     restarted = False
     """Whether torchrun has started the command anew, after a process had failed."""
 
-    def tell(self, error: BaseException, text: str | None = None) -> None:
+    def report(self, error: BaseException, text: str | None = None) -> None:
         """Print why the command ends, unless another process prints it."""
         print(f"fgan: {error if text is None else text}", file=sys.stderr)
 
@@ -99,10 +99,10 @@ class _Several(Launch):
         dist.broadcast(torch.tensor(status, device="cpu"), group=self._turn, group_src=0)
         self._is_preparing = False
 
-    def tell(self, error: BaseException, text: str | None = None) -> None:
-        if not is_spoken(error, self.rank):
+    def report(self, error: BaseException, text: str | None = None) -> None:
+        if not is_reported_elsewhere(error, self.rank):
             who = f"rank {self.rank}: " if self.rank else ""
-            super().tell(error, f"{who}{error if text is None else text}")
+            super().report(error, f"{who}{error if text is None else text}")
 
     def check(self, device: torch.device) -> None:
         here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
@@ -153,7 +153,7 @@ def launched(command: Callable[[Launch], int]) -> int:
     try:
         launch = _Several()
     except ValueError as error:
-        Launch().tell(error)
+        Launch().report(error)
         return 2
     status = 1
     with _quiet(launch.rank > 0):
@@ -164,7 +164,7 @@ def launched(command: Callable[[Launch], int]) -> int:
             status = error.code if isinstance(error.code, int) else 1
             raise
         except Exception as error:
-            if not is_spoken(error, launch.rank):
+            if not is_reported_elsewhere(error, launch.rank):
                 raise
         finally:
             launch.end(status)

@@ -17,9 +17,8 @@ from fgan.data.devices import working_device
 from fgan.networks.functional import arity, copied, make_functional
 from fgan.recipes import gan
 from fgan.run import checkpoints, same_data
-from fgan.run.best import read_best
+from fgan.run.best import read_checkpoint
 from fgan.run.configuration import Config, Run
-from fgan.run.history import load_latest, read_latest
 from fgan.run.json_files import read_object
 from fgan.run.latents import latents
 from fgan.run.loop import CONFIG
@@ -196,11 +195,9 @@ def load(
         algorithm, players = _of_run(run, folder, target, players)
         if of_weights:
             state = _from_weights(folder, algorithm, players)
-        elif best:
-            like = algorithm.init()
-            state = read_best(folder, lambda path: checkpoints.load(path, like))
         else:
-            state, _ = load_latest(folder, like=algorithm.init())
+            like = algorithm.init()
+            state = read_checkpoint(folder, best, lambda path: checkpoints.load(path, like))
         conditional = run.config.conditional and bool(run.class_names)  # not without classes
         config = replace(run.config, conditional=conditional)
         return _trained(algorithm, state, config, run.class_names, players)
@@ -213,10 +210,8 @@ def load(
     if of_weights:
         algorithm = _without_rounds(players, keeps_ema=False)
         state = _from_weights(folder, algorithm, players)
-    elif best:
-        algorithm, state = read_best(folder, partial(_of_script, players))
     else:
-        (algorithm, state), _ = read_latest(folder, partial(_of_script, players))
+        algorithm, state = read_checkpoint(folder, best, partial(_of_script, players))
     trained = _trained(algorithm, state, ScriptConfig(data.name, False), data.class_names, players)
     of_script = ScriptConfig(data.name, _needs_condition(trained))
     return _trained(algorithm, state, of_script, data.class_names, players)

@@ -180,7 +180,7 @@ def told(rank, size, folder):
     def fail():
         raise OwnError(f"by rank {rank}")
 
-    return ranks.told(lambda: {"rank": rank}), refused(lambda: ranks.first(fail))
+    return ranks.from_rank_0(lambda: {"rank": rank}), refused(lambda: ranks.on_rank_0(fail))
 
 
 # --- the command line -----------------------------------------------------------------------------
@@ -267,4 +267,4 @@ def stop(rank, size, folder):
             os.kill(os.getpid(), signal.SIGSTOP)
         return state
 
-    return refused(lambda: trained(folder / "run", freeze))
+    return refused(lambda: trained(folder / "run", freeze, sample_every=1))

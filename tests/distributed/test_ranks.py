@@ -132,15 +132,18 @@ def test_rank_0_tells_the_others(found):
         assert error[1].endswith("by rank 0")
 
 
-def test_a_rank_that_stops_is_named_by_the_others(found):
+def test_a_rank_that_stops_is_named_by_the_others(found, ranks):
     """Within the time-out of the process group; the files up to the last checkpoint stay."""
     size = len(found)
+    run = ranks[1] / "stopped" / "run"
+    assert [path.name for path in run.glob("checkpoint*.pt")] == ["checkpoint.pt"]
+    assert (run / "checkpoints" / "round-000001.pt").is_file()
     assert "stopped" not in found[-1]
     for of_rank in found[:-1]:
         kind, message = of_rank["stopped"]
         assert kind == "RankError"
         assert message.startswith(f"rank {size - 1} of the {size} processes ended, or hangs (")
-        assert message.endswith("The run is kept up to its last checkpoint: resume it there")
+        assert message.endswith("Resume the run from its last checkpoint, if it has one")
 
 
 # --- the command line -----------------------------------------------------------------------------
