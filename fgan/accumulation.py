@@ -15,7 +15,7 @@ from torch import Tensor
 
 from fgan import tree
 from fgan.algorithm import of_parts
-from fgan.compiler.compile import check_plain
+from fgan.compiler.compile import check_one_eager_run
 from fgan.scalars import check_count
 from fgan.shares import check_no_whole_batch
 from fgan.types import Algorithm, Batch, Data, GANState, Gradient, Noise
@@ -43,7 +43,7 @@ def accumulate(algorithm: Algorithm, parts: int) -> Algorithm:
         True
     """
     parts = check_count("parts", parts)
-    check_plain(algorithm, "fgan.accumulate(algorithm, parts)", "accumulated")
+    check_one_eager_run(algorithm, "accumulate", "algorithm, parts", "accumulated")
     if algorithm.share is not None:
         raise ValueError(
             "accumulate would send every part's gradient: make the accumulated algorithm "

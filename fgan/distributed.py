@@ -17,7 +17,7 @@ from torch import Tensor
 from fgan import tree
 from fgan.algorithm import of_parts
 from fgan.collectives import Group, group_of, total
-from fgan.compiler.compile import check_plain
+from fgan.compiler.compile import check_one_eager_run
 from fgan.recipes import check_algorithm
 from fgan.shares import Share, check_no_whole_batch
 from fgan.types import Algorithm, Data, GANState, Gradient, Noise, Params
@@ -158,5 +158,5 @@ def _check_order(algorithm: Algorithm) -> None:
     check_algorithm(algorithm)
     if algorithm.share is not None:
         raise ValueError("this algorithm is data-parallel already: call fgan.data_parallel once")
-    check_plain(algorithm, "fgan.data_parallel(algorithm)", "data-parallel")
+    check_one_eager_run(algorithm, "data_parallel", "algorithm", "data-parallel")
     check_no_whole_batch(algorithm.parts.whole_batch, "data_parallel")

@@ -102,8 +102,8 @@ def for_rows(what: str, noise: Tensor, x: Tensor) -> Tensor:
     times, rest = divmod(x.shape[0], noise.shape[0])
     if rest or not times:
         raise ValueError(
-            f"{what} is for {noise.shape[0]} samples, and the critic was called on {x.shape[0]}: a "
-            "penalty that takes one sample at a time needs "
+            f"{what} has random numbers for {noise.shape[0]} samples, and the critic was called on "
+            f"{x.shape[0]}: a penalty that takes one sample at a time needs "
             "gradients=fgan.penalties.batched_input_gradients"
         )
     return torch.cat([noise] * times) if times > 1 else noise

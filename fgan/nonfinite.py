@@ -15,7 +15,7 @@ from torch import Tensor
 
 from fgan import tree
 from fgan.algorithm import of_parts
-from fgan.compiler.compile import check_plain
+from fgan.compiler.compile import check_one_eager_run
 from fgan.scalars import widest
 from fgan.types import EMA, Algorithm, Data, GANState, Gradient, PlayerState
 
@@ -58,7 +58,7 @@ def skip_nonfinite(algorithm: Algorithm) -> Algorithm:
         >>> int(info.terms["critic_skipped"]), int(info.terms["generator_skipped"])
         (5, 0)
     """
-    check_plain(algorithm, "fgan.skip_nonfinite(algorithm)", "guarded")
+    check_one_eager_run(algorithm, "skip_nonfinite", "algorithm", "guarded")
     whole = algorithm.parts
 
     def init(seed: int | None = None) -> GANState:

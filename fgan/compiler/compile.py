@@ -104,14 +104,14 @@ def compile(
     return algorithm._replace(step=step)
 
 
-def check_plain(algorithm: Algorithm, call: str, made: str) -> None:
+def check_one_eager_run(algorithm: Algorithm, name: str, arguments: str, made: str) -> None:
     """Raise ValueError unless this is an algorithm of one run that is not compiled.
 
-    call: the wrapper's call, such as "fgan.accumulate(algorithm, parts)".
+    name, arguments: those of the wrapper, such as "accumulate" and "algorithm, parts".
     made: what the wrapper makes, such as "accumulated".
     """
     check_algorithm(algorithm)
-    name = call.partition("(")[0].removeprefix("fgan.")
+    call = f"fgan.{name}({arguments})"
     if algorithm.members:
         raise ValueError(
             f"{name} takes one run: make the population of the {made} algorithm, "

@@ -118,7 +118,7 @@ def compare(
     check_finite("generated samples", fake)
     as_fake = as_generated(real.samples, fake)
     features = features or default_features(real, as_fake)
-    if features is BY_PATCHES:
+    if features.is_patches:
         figures = {name: bare(value) for name, value in of_patches(as_fake, fake, seed).items()}
         return Evaluation(features.name, None, len(as_fake), len(fake), figures, ())
     of_fake = extract(features.extract, fake)

@@ -13,7 +13,7 @@ from fgan.evaluation.comparison import (
 from fgan.evaluation.distances import frechet_distance, sliced_wasserstein
 from fgan.evaluation.features import Features, extract
 from fgan.evaluation.neighbours import neighbourhoods
-from fgan.evaluation.patches import BY_PATCHES, OF_PATCHES
+from fgan.evaluation.patches import OF_PATCHES
 from fgan.evaluation.points import mixture_of, modes
 from fgan.evaluation.splits import chosen
 from fgan.evaluation.trained import FEWEST, check_one_run, critic_distance, draw
@@ -70,7 +70,7 @@ class Evaluator:
         features = features or default_features(reference, self.real.samples)
         self.features = features
         self._mixture = mixture_of(reference)
-        if features is BY_PATCHES:
+        if features.is_patches:
             return
         self._of_real = extract(features.extract, self.real.samples)
         if self._is_image:
@@ -80,7 +80,7 @@ class Evaluator:
     def best_by(self) -> str:
         """The figure whose smallest value is the best: of images the Fréchet distance, of all
         others the sliced Wasserstein distance, which sees more than means and covariances."""
-        if self.features is BY_PATCHES:
+        if self.features.is_patches:
             return OF_PATCHES
         if not self._is_image:
             return "sliced_wasserstein"
@@ -100,7 +100,7 @@ class Evaluator:
         conditional = conditional and self.real.labels is not None
         fake, labels = draw(algorithm, state, self.real, self.samples, self.seed, conditional)
         own = fake.to(self.real.samples.device)
-        if self.features is BY_PATCHES:
+        if self.features.is_patches:
             real = as_generated(self.real.samples, own)
             found = {OF_PATCHES: of_patches(real, own, self.seed)[OF_PATCHES]}
         else:

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from fgan.data import normalise
 from fgan.evaluation.inputs import check_finite, in_float64
 
+PATCHES = "patches"
+"""The name of the comparison by patches (`fgan.evaluation.patches`)."""
 INCEPTION = "inception"
 """The name of the one feature network whose Fréchet distance is called FID."""
 
@@ -39,6 +41,11 @@ class Features(NamedTuple):
     def is_inception(self) -> bool:
         """Whether the distances are FID and KID."""
         return self.name == INCEPTION
+
+    @property
+    def is_patches(self) -> bool:
+        """Whether samples are compared by their patches, without features."""
+        return self.name == PATCHES
 
 
 def module_features(module: nn.Module, name: str) -> Features:

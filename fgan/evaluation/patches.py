@@ -12,13 +12,9 @@ from torch.nn import functional as F
 
 from fgan.data import normalise
 from fgan.evaluation.distances import sliced_wasserstein
-from fgan.evaluation.features import Features
+from fgan.evaluation.features import PATCHES, Features
 from fgan.evaluation.inputs import generator
 from fgan.scores import describe
-
-PATCHES = "patches"
-"""What reports call this comparison."""
-
 
 OF_PATCHES = "patch_sliced_wasserstein"
 """The name of the mean distance over the sizes of a pyramid."""

@@ -54,15 +54,13 @@ def load_parts(
             return Parts(training, load(name, root, device, train=False), "the test split")
         except DataError:  # only the training files are there
             pass
-    parts = held_out(training)
-    if not training.mapped:
-        return parts
-    target = as_device(device)
-    return Parts(placed(parts.training, target), placed(parts.reference, target), parts.origin)
+    return held_out(training, device)
 
 
-def held_out(data: DataSet) -> Parts:
+def held_out(data: DataSet, device: torch.device | str | None = None) -> Parts:
     """Two random parts, the same at every call; the reference is half, at most 10,000 samples.
+
+    device: where the parts of a data set go that is mapped from a file; others are placed already.
 
     Example:
         >>> data = fgan.data.DataSet("points", torch.randn(10, 2))
@@ -75,7 +73,11 @@ def held_out(data: DataSet) -> Parts:
     origin = "held out of the training split"
     # Parts are copies in memory, which may not hold all of a data set that is mapped from a file.
     end = size + HELD_OUT if data.mapped else len(data)
-    return Parts(_subset(data, order[size:end]), _subset(data, order[:size]), origin)
+    training, reference = _subset(data, order[size:end]), _subset(data, order[:size])
+    if data.mapped and device is not None:
+        target = as_device(device)
+        training, reference = placed(training, target), placed(reference, target)
+    return Parts(training, reference, origin)
 
 
 def chosen(data: DataSet, count: int, seed: int = 0, skip: int = 0) -> DataSet:

@@ -19,8 +19,8 @@ from fgan.evaluation.comparison import (
     is_image,
     suits_classifier,
 )
-from fgan.evaluation.features import INCEPTION_WIDTH, Features
-from fgan.evaluation.patches import BY_PATCHES, PATCHES
+from fgan.evaluation.features import INCEPTION_WIDTH, PATCHES, Features
+from fgan.evaluation.patches import BY_PATCHES
 from fgan.evaluation.points import mixture_of
 from fgan.evaluation.splits import Parts, chosen, load_parts
 from fgan.evaluation.trained import FEWEST, evaluate_state
@@ -207,7 +207,7 @@ def _of_real(
     Of images, those of the reference that the generator is not compared with: the classifier was
     trained on all others.
     """
-    if features is None or features is BY_PATCHES:  # nothing was trained on the other part
+    if features is None or features.is_patches:  # nothing was trained on the other part
         real = chosen(parts.training, found.fake, seed)
         fewest = FEWEST
     else:

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+import torch
+
 from fgan.data import DataSet
 from fgan.evaluation.comparison import suits_classifier
 from fgan.evaluation.evaluator import Evaluator
@@ -78,7 +80,7 @@ class Evaluations:
 
 
 def is_evaluated(every: int | None, rounds: int, done: int) -> bool:
-    """Whether the state after round `done` is evaluated: every so many rounds, and the last one."""
+    """Whether the state after round `done` is evaluated: every so often, and after `rounds`."""
     return every is not None and (done % every == 0 or done == rounds)
 
 
@@ -88,10 +90,11 @@ def evaluations_of(
     conditional: bool,
     data: object,
     source: Source,
+    device: torch.device,
 ) -> Evaluations | None:
     """The evaluations that were asked for, with the default evaluator where none was given.
 
-    data: as `fgan.train` was given it; source: the same, loaded.
+    data: as `fgan.train` was given it; source: the same, loaded. device: that of the run.
 
     Raises ValueError for an `evaluator` without `every` or of another kind, and for data that no
     default evaluator can be made of.
@@ -101,7 +104,7 @@ def evaluations_of(
             raise ValueError("an evaluator is used every so many rounds: give evaluate_every too")
         return None
     if evaluator is None:
-        evaluator = default_evaluator(data, source)
+        evaluator = default_evaluator(data, source, device)
     elif not (callable(evaluator) and isinstance(getattr(evaluator, "best_by", None), str)):
         raise ValueError(
             "evaluator is a fgan.evaluation.Evaluator, or another function of an algorithm and a "
@@ -110,7 +113,7 @@ def evaluations_of(
     return Evaluations(evaluator, conditional)
 
 
-def default_evaluator(data: object, source: Source) -> Evaluator:
+def default_evaluator(data: object, source: Source, device: torch.device) -> Evaluator:
     """Compares with the test split of a data set that has one, or else with a half held out.
 
     Raises ValueError for data that are no data set of tensors, and as `evaluator_of` does.
@@ -121,9 +124,8 @@ def default_evaluator(data: object, source: Source) -> Evaluator:
             "give evaluator=fgan.evaluation.Evaluator(reference, features) with a DataSet of them"
         )
     if isinstance(data, str):
-        device = source.samples.device
         return evaluator_of(load_parts(data, device=device, training=source), print)
-    return evaluator_of(held_out(source), print)
+    return evaluator_of(held_out(source, device), print)
 
 
 def evaluator_of(parts: Parts, say: Callable[[str], None]) -> Evaluator:

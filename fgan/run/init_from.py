@@ -87,6 +87,6 @@ def _others(folder: Path, name: str, there: Tensor | None, here: Tensor | None) 
     sides = ["absent" if tensor is None else f"{describe(tensor)}" for tensor in (there, here)]
     return ValueError(
         f"the run in {folder} has other networks: {name} is {sides[0]} there and {sides[1]} here. "
-        "They have to agree in --model, --width, --latent-dim and the further settings of the "
-        "networks, in the shape of a sample, and in the number of classes (or --unconditional)"
+        "Use the same --model, --width, --latent-dim and other settings of the networks, the same "
+        "shape of a sample, and the same number of classes (or --unconditional)"
     )

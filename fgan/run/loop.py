@@ -95,9 +95,10 @@ def train(
 
     loggers: `fgan.run.loggers.Logger`s, told of the figures, pictures and the end of the run beside
         the files, such as `TensorBoard` and `WandB` there.
-    evaluate_every: rounds between evaluations, each of them a checkpoint too, and the last round is
-        evaluated. The figures are in `metrics.jsonl` under names that begin with "evaluation_", and
-        `best.pt` is the checkpoint with the smallest distance. The training keeps its bits.
+    evaluate_every: rounds between evaluations, each of them a checkpoint too. Round `rounds` is
+        evaluated as well; a run that ends before it is not evaluated at its end. The figures are in
+        `metrics.jsonl` under names that begin with "evaluation_", and `best.pt` is the checkpoint
+        with the smallest distance. The training keeps its bits.
     evaluator: by default, `fgan.evaluation.Evaluator` with 2,000 samples of the test split, or of a
         half that is held out; of images in the features of a classifier, which is trained before
         the first round unless it is on disk.
@@ -153,7 +154,15 @@ def train(
             | {"evaluate_every": evaluate_every}
         )
         evaluations = ranks.on_rank_0(
-            partial(evaluations_of, evaluator, evaluate_every, wanted, data, source)
+            partial(
+                evaluations_of,
+                evaluator,
+                evaluate_every,
+                wanted,
+                data,
+                source,
+                initial.round.device,
+            )
         )
         opening = partial(
             _open,

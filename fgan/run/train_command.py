@@ -109,8 +109,8 @@ def train_command(
 
 
 _MAY_CHANGE = ("rounds", "log_every", "sample_every", "evaluate_every", "logger", "compile")
-"""Settings of which the state after any round is independent, but for the decay of the rates, and
-for the rounding of compiled sums."""
+"""Settings that a resumed run may change. They do not affect the state after a round, except that
+`rounds` changes a decaying learning rate and `compile` changes the rounding of sums."""
 
 
 def _resumed(console: Console, out: Path | None, given: dict[str, Any]) -> Run:

@@ -228,7 +228,9 @@ def test_wrong_noise_is_refused():
         critic_noise=NOISE,
         **RATE,
     )
-    with pytest.raises(ValueError, match=r"noise is for 4 samples.*batched_input_gradients"):
+    with pytest.raises(
+        ValueError, match=r"noise has random numbers for 4 samples.*batched_input_gradients"
+    ):
         round_of(one_by_one)
     for draw in (None, Draw("uniform", (WIDTH - 1,)), Draw("uniform", ())):
         algorithm = fgan.gan(generator(), Critic(), latent_dim=LATENT, critic_noise=draw)

@@ -115,7 +115,7 @@ def test_a_run_without_an_average_gives_its_weights_as_one(tmp_path):
     ("options", "reason"),
     [
         (["--width", 5], "has other networks: .generator.params['layers.0.weight'] is a tensor"),
-        (["--unconditional"], "in the number of classes (or --unconditional)"),
+        (["--unconditional"], "the same number of classes (or --unconditional)"),
         (["--init-round", 9], "no checkpoint of round 9; those that it has are of 1, 2, 3"),
         (["--init-round", 0], "init_round is a whole number from 1"),
     ],
