@@ -236,7 +236,7 @@ BREAKS = {
         "game.apply_generator", "state.round + 1", "state.round", ROUND,
     ),
     "noise the same in every round": Break(
-        "algorithm.noise", "mix_seed(seed, _NOISE, round_index)", "mix_seed(seed, _NOISE)", ROUND,
+        "noise.noise", "mix_seed(seed, _NOISE, round_index)", "mix_seed(seed, _NOISE)", ROUND,
     ),
     # networks
     "buffers mutated": Break(
@@ -662,13 +662,13 @@ BREAKS = {
         "shares",
     ),
     "latents of a larger batch cut in one piece": Break(
-        "algorithm._part_of_noise.of_generator",
+        "noise._part_of_noise.of_generator",
         "x.unflatten(0, (-1, batch_size))[:, part].flatten(0, 1).clone()",
         "x[slice(part.start * len(x) // batch_size, part.stop * len(x) // batch_size)].clone()",
         "shares",
     ),
     "a share of the noise keeps the whole": Break(
-        "algorithm._part_of_noise.of_generator", ".flatten(0, 1).clone()", ".flatten(0, 1)",
+        "noise._part_of_noise.of_generator", ".flatten(0, 1).clone()", ".flatten(0, 1)",
         "shares",
     ),
     "BatchNorm by the mean of the processes' variances": Break(

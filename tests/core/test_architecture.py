@@ -14,7 +14,7 @@ FLOORS = {
     1: "tree seeds scalars shares scores types collectives losses optim models",
     2: "networks penalties augment",
     3: "checks terms objectives augmented noisy measures",
-    4: "game algorithm",
+    4: "game noise algorithm",
     5: "recipes population accumulation nonfinite distributed compiler evaluation data testing",
     6: "run",
     7: "cli __main__",
