@@ -12,8 +12,8 @@ A round on R GPUs, each with a batch of its own of the size that was measured, t
 with g = min(R, 8) GPUs in a host and h = R / g hosts. The sum is taken within the hosts first, so
 that each GPU's network port carries 1/g of a message between hosts: twice, as in a ring, at the
 latency of a tree (NCCL has both). Messages do not overlap with computation: a message is the mean
-gradient, which the next update of the same round needs. noise(R): every process draws the noise of
-the whole batch, and keeps its part (`fgan.algorithm.noise`).
+gradient, which the next update of the same round needs. noise(R): a process draws its own part of
+the noise, and at most a block of 256 samples more at either end (`fgan.noise`).
 
 The efficiency is T(1) / T(R): samples per second and GPU, against one GPU.
 """
@@ -29,6 +29,8 @@ from limits import flops, products_of_round
 from rich.console import Console
 from rich.table import Table
 from workloads import RECIPES, WORKLOADS, Workload
+
+from fgan.noise import BLOCK
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -63,10 +65,11 @@ def all_reduce_seconds(count: float, gpus: int, cluster: Cluster) -> float:
 
 
 def noise_seconds(work: Workload, gpus: int, cluster: Cluster) -> float:
-    """What it takes longer to draw the noise of the whole batch than that of one GPU's."""
+    """What it takes at most to draw blocks of the whole batch's noise, beside one GPU's part."""
     latent = work.generator().latent_dim
     numbers = work.batch_size * ((work.n_critic + 1) * latent + work.n_critic)
-    return (gpus - 1) * numbers / cluster.draws
+    others = min((gpus - 1) * work.batch_size, 2 * (BLOCK - 1))
+    return others / work.batch_size * numbers / cluster.draws
 
 
 def round_seconds(work: Workload, one: float, gpus: int, wire: int, cluster: Cluster) -> float:

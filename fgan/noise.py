@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain, zip_longest
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from fgan import tree
 from fgan.objectives import Draw
 from fgan.scalars import check_count
 from fgan.seeds import mix_seed
@@ -16,6 +16,9 @@ from fgan.shares import Share, part_of
 from fgan.types import CriticUpdates, Extra, Noise
 
 _NOISE = 2  # keeps these random streams apart from those of a run's first parameters
+
+BLOCK = 256
+"""Samples of a batch that are drawn from one seed."""
 
 
 class NoiseShape(NamedTuple):
@@ -47,11 +50,12 @@ def noise(
     sizes below 1, and for a dtype that is not floating point.
 
     share: (rank, size); the result is then this rank's part of the whole batch's noise. Batch sizes
-        stay those of the whole batch, which is drawn and taken apart: the parts of all ranks, one
-        after another, are its bits. Raises ValueError where there are no equal parts, and for a
-        generator's batch that is no multiple of the critic's: a latent of the generator's update
-        takes the condition or real sample of one place in the critic's batches, and both have to be
-        in the same process.
+        stay those of the whole batch: the parts of all ranks, one after another, are its bits. Each
+        block of 256 samples has a seed of its own, and a rank draws the blocks that its part lies
+        in, so the cost does not grow with the number of ranks. Raises ValueError where there are no
+        equal parts, and for a generator's batch that is no multiple of the critic's: a latent of
+        the generator's update takes the condition or real sample of one place in the critic's
+        batches, and both have to be in the same process.
     """
     batch_size = check_count("batch_size", batch_size)
     rows = batch_size
@@ -59,63 +63,103 @@ def noise(
         rows = check_count("generator_batch_size", generator_batch_size)
     if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
         raise ValueError(f"dtype is floating point such as torch.float32, and {dtype!r} was given")
-    first = shape.parameter()
-    seed = mix_seed(seed, _NOISE, round_index)
-    device, source = _source(first.device if device is None else device, seed)
-    options: dict[str, Any] = dict(generator=source, device=device, dtype=dtype or first.dtype)
-    updates = shape.n_critic(round_index) if callable(shape.n_critic) else shape.n_critic
-    updates = check_count("n_critic(round_index)", updates)
-
-    def drawn(draw: Draw, *lead: int) -> Tensor:
-        rest = shape.sample_shape if draw.shape is None else draw.shape
-        function = torch.randn if draw.distribution == "normal" else torch.rand
-        return function(*lead, *(rest or ()), **options)
-
-    latents = (
-        torch.randn(updates, batch_size, shape.latent_dim, **options),
-        torch.randn(rows, shape.latent_dim, **options),
-        torch.rand(updates, batch_size, **options),
-    )
-    extra: Extra = {}
-    due = [name for name, every in shape.lazy.items() if round_index % every == 0]
-    if shape.critic_draws or shape.lazy:
-        extra["critic"] = {
-            name: drawn(draw, updates, batch_size) for name, draw in shape.critic_draws.items()
-        } | {name: torch.zeros(updates, 0, device=device) for name in due}
-    if shape.generator_draws:
-        extra["generator"] = {n: drawn(draw, rows) for n, draw in shape.generator_draws.items()}
-    whole = Noise(*latents, extra)
-    return whole if share is None else _part_of_noise(whole, share, batch_size)
-
-
-def _part_of_noise(whole: Noise, share: Share, batch_size: int) -> Noise:
-    """A rank's part of a batch's noise, in memory of its own."""
-    part, rows = part_of(share, "batch_size", batch_size), whole.generator_latent.shape[0]
-    if rows % batch_size:
+    part = part_of(share, "batch_size", batch_size)
+    if share is not None and rows % batch_size:
         raise ValueError(
             f"generator_batch_size is {rows} and batch_size {batch_size}: with a share it is a "
             "multiple of batch_size"
         )
+    first = shape.parameter()
+    source = _source(first.device if device is None else device)
+    options = dict(generator=source, device=source.device, dtype=dtype or first.dtype)
+    updates = shape.n_critic(round_index) if callable(shape.n_critic) else shape.n_critic
+    updates = check_count("n_critic(round_index)", updates)
+    drawn = []
+    for block in _blocks(part, batch_size, rows):
+        source.manual_seed(mix_seed(seed, _NOISE, round_index, *block.seed))
+        drawn.append(_drawn(shape, block, updates, options))
+    latent, mix, *critic = (
+        _joined(parts, 1) for parts in zip(*(each.critic for each in drawn), strict=True)
+    )
+    generator_latent, *generator = (
+        _joined(_in_order(blocks), 0)
+        for blocks in zip(*(each.generator for each in drawn), strict=True)
+    )
+    extra: Extra = {}
+    if shape.critic_draws or shape.lazy:
+        due = [name for name, every in shape.lazy.items() if round_index % every == 0]
+        marks = {name: torch.zeros(updates, 0, device=source.device) for name in due}
+        extra["critic"] = dict(zip(shape.critic_draws, critic, strict=True)) | marks
+    if shape.generator_draws:
+        extra["generator"] = dict(zip(shape.generator_draws, generator, strict=True))
+    return Noise(latent, generator_latent, mix, extra)
 
-    def of_critic(x: Tensor) -> Tensor:  # a lazy penalty's mark has no entries
-        return x[:, part].clone() if x.numel() else x
 
-    def of_generator(x: Tensor) -> Tensor:  # as many times the batch as there are
-        return x.unflatten(0, (-1, batch_size))[:, part].flatten(0, 1).clone()
+class _Block(NamedTuple):
+    """Samples of a batch that are drawn from one seed."""
 
-    own = {"critic": of_critic, "generator": of_generator}
-    return Noise(
-        of_critic(whole.critic_latent),
-        of_generator(whole.generator_latent),
-        of_critic(whole.mix),
-        {player: tree.map(own[player], drawn) for player, drawn in whole.extra.items()},
+    seed: tuple[int, ...]
+    """What tells it from the other blocks; the first block has the seed of the round."""
+    size: int
+    own: slice
+    """The samples that belong to this process, counted in the block."""
+    rows: list[int]
+    """The generator's samples, which take the places of the batch in turn: how many of them are in
+    this block, each time."""
+
+
+def _blocks(part: slice, batch_size: int, rows: int) -> Iterator[_Block]:
+    """The blocks that a part of the batch lies in."""
+    for begin in range(part.start - part.start % BLOCK, part.stop, BLOCK):
+        size = min(BLOCK, batch_size - begin)
+        own = slice(max(part.start - begin, 0), min(part.stop - begin, size))
+        seed = (begin // BLOCK,) if begin else ()
+        yield _Block(seed, size, own, [min(size, n) for n in range(rows - begin, 0, -batch_size)])
+
+
+class _Drawn(NamedTuple):
+    """The random tensors of a block: what of them belongs to this process."""
+
+    critic: list[Tensor]
+    """[n_critic, samples, ...]: latent, mix, and what the objective declares"""
+    generator: list[list[Tensor]]
+    """latent, and what the objective declares: [samples, ...], one for each of the block's
+    `rows`"""
+
+
+def _drawn(shape: NoiseShape, block: _Block, updates: int, options: dict[str, Any]) -> _Drawn:
+    def tensor(draw: Draw, *lead: int) -> Tensor:
+        rest = shape.sample_shape if draw.shape is None else draw.shape
+        function = torch.randn if draw.distribution == "normal" else torch.rand
+        return function(*lead, *(rest or ()), **options)
+
+    of_critic, of_generator = (updates, block.size), (sum(block.rows),)
+    latent = Draw("normal", (shape.latent_dim,))
+    critic, generator = [tensor(latent, *of_critic)], [tensor(latent, *of_generator)]
+    critic.append(tensor(Draw("uniform", ()), *of_critic))
+    critic += [tensor(draw, *of_critic) for draw in shape.critic_draws.values()]
+    generator += [tensor(draw, *of_generator) for draw in shape.generator_draws.values()]
+    return _Drawn(
+        [x[:, block.own] for x in critic],
+        [[part[block.own] for part in x.split(block.rows)] for x in generator],
     )
 
 
-def _source(device: torch.device | str, seed: int) -> tuple[torch.device, torch.Generator]:
+def _in_order(blocks: Sequence[Sequence[Tensor]]) -> list[Tensor]:
+    """The generator's samples of every block, in the order of the batch."""
+    return [x for x in chain.from_iterable(zip_longest(*blocks)) if x is not None]
+
+
+def _joined(parts: Sequence[Tensor], dim: int) -> Tensor:
+    """The parts as one tensor, in memory of its own."""
+    if len(parts) == 1 and parts[0].nbytes == parts[0].untyped_storage().nbytes():
+        return parts[0]
+    return torch.cat(list(parts), dim)
+
+
+def _source(device: torch.device | str) -> torch.Generator:
     try:
-        device = torch.device(device)
-        return device, torch.Generator(device).manual_seed(seed)
+        return torch.Generator(torch.device(device))
     except (TypeError, RuntimeError) as error:
         raise ValueError(
             f"device is one that torch has here, such as 'cpu', and {device!r} was given "

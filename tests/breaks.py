@@ -236,7 +236,8 @@ BREAKS = {
         "game.apply_generator", "state.round + 1", "state.round", ROUND,
     ),
     "noise the same in every round": Break(
-        "noise.noise", "mix_seed(seed, _NOISE, round_index)", "mix_seed(seed, _NOISE)", ROUND,
+        "noise.noise", "mix_seed(seed, _NOISE, round_index, *block.seed)",
+        "mix_seed(seed, _NOISE, *block.seed)", ROUND,
     ),
     # networks
     "buffers mutated": Break(
@@ -661,15 +662,20 @@ BREAKS = {
         "part_of", "slice(rank * part, (rank + 1) * part)", "slice(rank, batch_size, size)",
         "shares",
     ),
-    "latents of a larger batch cut in one piece": Break(
-        "noise._part_of_noise.of_generator",
-        "x.unflatten(0, (-1, batch_size))[:, part].flatten(0, 1).clone()",
-        "x[slice(part.start * len(x) // batch_size, part.stop * len(x) // batch_size)].clone()",
-        "shares",
+    "latents of a larger batch by blocks": Break(
+        "noise._in_order", "chain.from_iterable(zip_longest(*blocks))",
+        "chain.from_iterable(blocks)", "shares",
     ),
     "a share of the noise keeps the whole": Break(
-        "noise._part_of_noise.of_generator", ".flatten(0, 1).clone()", ".flatten(0, 1)",
-        "shares",
+        "noise._joined", "len(parts) == 1 and parts[0].nbytes == parts[0].untyped_storage().nbytes()",
+        "len(parts) == 1", "shares",
+    ),
+    "blocks of the noise with one seed": Break(
+        "noise.noise", "*block.seed", "", "shares",
+    ),
+    "every rank draws the whole noise": Break(
+        "noise._blocks", "range(part.start - part.start % BLOCK, part.stop, BLOCK)",
+        "range(0, batch_size, BLOCK)", "shares",
     ),
     "BatchNorm by the mean of the processes' variances": Break(
         "SynchronizedBatchNorm.forward", "mean = total(x.sum(axes), self.group) / count",

@@ -4,11 +4,13 @@ from functools import partial
 
 import pytest
 import torch
-from helpers import assert_identical, pair
+from helpers import LATENT, assert_identical, pair
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import fgan
 from fgan import tree
 from fgan.data import DataSet, batches
+from fgan.noise import BLOCK
 from fgan.objectives import (
     CriticObjective,
     Draw,
@@ -67,17 +69,65 @@ def joined(parts, times=1):
 @pytest.mark.parametrize("size", RANKS)
 @pytest.mark.parametrize("times", [1, 2])
 @pytest.mark.parametrize("index", [0, 1])
-def test_the_noise_of_all_ranks_is_that_of_one_process(size, times, index):
+@pytest.mark.parametrize("samples", [SIZE, 50 * SIZE], ids=["one block", "three blocks"])
+def test_the_noise_of_all_ranks_is_that_of_one_process(size, times, index, samples):
     """Bit for bit, declared tensors and marks of lazy penalties too, for any number of ranks."""
     algorithm = with_draws()
-    draw = partial(algorithm.noise, 7, index, SIZE, generator_batch_size=times * SIZE)
+    draw = partial(algorithm.noise, 7, index, samples, generator_batch_size=times * samples)
     parts = [draw(share=(rank, size)) for rank in range(size)]
     assert_identical(joined(parts, times), draw())
     for part in parts:
-        assert part.mix.shape == (3, SIZE // size)
-        # In memory of its own: a view would keep the whole batch's.
-        assert part.generator_latent.untyped_storage().nbytes() == part.generator_latent.nbytes
-        assert all(leaf.is_contiguous() for leaf in tree.leaves(part))
+        assert part.mix.shape == (3, samples // size)
+        for leaf in tree.leaves(part):
+            # In memory of its own: a view would keep the whole batch's.
+            assert leaf.untyped_storage().nbytes() == leaf.nbytes
+            assert leaf.is_contiguous()
+
+
+@pytest.mark.parametrize("rows", [1, BLOCK, BLOCK + 1, 700, 3 * 700, 2 * 700 + BLOCK + 5])
+def test_a_block_of_the_noise_does_not_depend_on_the_rest_of_the_batch(rows):
+    """A larger batch has the same beginning, and other random numbers behind it.
+
+    The generator's latents take the places of the batch in turn, whatever their number.
+    """
+    algorithm = with_draws()
+    large = algorithm.noise(7, 0, 700, generator_batch_size=rows)
+    small = algorithm.noise(7, 0, BLOCK)
+    assert large.generator_latent.shape == (rows, algorithm.latent_dim)
+    assert large.extra["generator"]["jitter"].shape == (rows, 5)
+    assert_identical(large.critic_latent[:, :BLOCK], small.critic_latent)
+    blocks = large.critic_latent[:, : 2 * BLOCK].unflatten(1, (2, BLOCK))
+    assert not (blocks[:, 0] == blocks[:, 1]).any()
+    for x in (large.critic_latent.flatten(0, 1), large.generator_latent):
+        assert len(x.unique(dim=0)) == len(x)  # no latent twice
+    others = algorithm.noise(7, 0, 700, generator_batch_size=rows + 700).generator_latent
+    assert others.mean().abs() < 0.2
+    assert (others.std() - 1).abs() < 0.2
+
+
+class CountDrawn(TorchDispatchMode):
+    """Counts the random numbers that are drawn."""
+
+    def __init__(self):
+        super().__init__()
+        self.drawn = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        if "rand" in str(func):
+            self.drawn += result.numel()
+        return result
+
+
+@pytest.mark.parametrize("size", [2, 8, 64])
+def test_a_rank_draws_no_more_with_more_ranks(size):
+    """Its own part, and less than a block more at either end."""
+    algorithm, part = fgan.wgan_gp(*pair(), n_critic=2), 96
+    numbers = 3 * LATENT + 2  # of a sample
+    for rank in (0, size // 2, size - 1):
+        with CountDrawn() as count:
+            algorithm.noise(0, 0, size * part, share=(rank, size))
+        assert part * numbers <= count.drawn < (part + 2 * BLOCK) * numbers
 
 
 @pytest.mark.parametrize("size", RANKS)
