@@ -1,5 +1,6 @@
 """Fixtures that several test files share; the modules themselves are in `networks.py`."""
 
+import gc
 import logging
 import os
 import signal
@@ -23,6 +24,13 @@ os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 # A shell ignores Ctrl-C in what it starts in the background, and so would every run of the tests.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_finish():
+    """Collect garbage less often: a compiler makes many small objects, and few that are garbage."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
 
 
 def pytest_collection_modifyitems(items):
