@@ -140,9 +140,16 @@ def _drawn(shape: NoiseShape, block: _Block, updates: int, options: dict[str, An
     critic += [tensor(draw, *of_critic) for draw in shape.critic_draws.values()]
     generator += [tensor(draw, *of_generator) for draw in shape.generator_draws.values()]
     return _Drawn(
-        [x[:, block.own] for x in critic],
-        [[part[block.own] for part in x.split(block.rows)] for x in generator],
+        [_own(x, block, 1) for x in critic],
+        [[_own(part, block, 0) for part in x.split(block.rows)] for x in generator],
     )
+
+
+def _own(x: Tensor, block: _Block, dim: int) -> Tensor:
+    """The part of a block that belongs to this process, in memory of its own."""
+    if block.own == slice(0, block.size):
+        return x
+    return x[block.own].clone() if dim == 0 else x[:, block.own].clone()
 
 
 def _in_order(blocks: Sequence[Sequence[Tensor]]) -> list[Tensor]:
@@ -151,10 +158,7 @@ def _in_order(blocks: Sequence[Sequence[Tensor]]) -> list[Tensor]:
 
 
 def _joined(parts: Sequence[Tensor], dim: int) -> Tensor:
-    """The parts as one tensor, in memory of its own."""
-    if len(parts) == 1 and parts[0].nbytes == parts[0].untyped_storage().nbytes():
-        return parts[0]
-    return torch.cat(list(parts), dim)
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts), dim)
 
 
 def _source(device: torch.device | str) -> torch.Generator:

@@ -667,8 +667,7 @@ BREAKS = {
         "chain.from_iterable(blocks)", "shares",
     ),
     "a share of the noise keeps the whole": Break(
-        "noise._joined", "len(parts) == 1 and parts[0].nbytes == parts[0].untyped_storage().nbytes()",
-        "len(parts) == 1", "shares",
+        "noise._own", "x[:, block.own].clone()", "x[:, block.own]", "shares",
     ),
     "blocks of the noise with one seed": Break(
         "noise.noise", "*block.seed", "", "shares",

@@ -1,5 +1,8 @@
 """The figures of a run in training, without confidence intervals."""
 
+from functools import partial
+from typing import NamedTuple
+
 from torch import Tensor
 
 from fgan.data import DataSet
@@ -12,12 +15,14 @@ from fgan.evaluation.comparison import (
 )
 from fgan.evaluation.distances import frechet_distance, sliced_wasserstein
 from fgan.evaluation.features import Features, extract
+from fgan.evaluation.gathering import gathered
 from fgan.evaluation.neighbours import neighbourhoods
 from fgan.evaluation.patches import OF_PATCHES
 from fgan.evaluation.points import mixture_of, modes
 from fgan.evaluation.splits import chosen
-from fgan.evaluation.trained import FEWEST, check_one_run, critic_distance, draw
+from fgan.evaluation.trained import FEWEST, check_one_run, conditions, draw, scores
 from fgan.scalars import check_count
+from fgan.shares import Share
 from fgan.types import Algorithm, GANState
 
 SAMPLES = 2000
@@ -76,6 +81,9 @@ class Evaluator:
         if self._is_image:
             check_enough(features.name, self._of_real.shape[1], len(self.real))
 
+    takes_share = True
+    """`fgan.train` lets the processes of a data-parallel run evaluate together."""
+
     @property
     def best_by(self) -> str:
         """The figure whose smallest value is the best: of images the Fréchet distance, of all
@@ -87,42 +95,100 @@ class Evaluator:
         return "fid" if self.features.is_inception else "frechet_distance"
 
     def __call__(
-        self, algorithm: Algorithm, state: GANState, conditional: bool = True
+        self,
+        algorithm: Algorithm,
+        state: GANState,
+        conditional: bool = True,
+        *,
+        share: Share | None = None,
     ) -> dict[str, float]:
         """The figures of a state, by name.
 
         The generator is in evaluation mode, with EMA weights where kept; a conditional one is given
         the conditions of the real samples in turn. The state stays as it is, and no random number
-        of the run is used. Raises ValueError for a population, and for
-        generated samples or features that are not finite.
+        of the run is used.
+
+        share: (rank, size) of this process among all of the process group, where all call this
+            together. Each makes and measures its part of the samples, and all have the figures.
+
+        Raises ValueError for a population, and for generated samples or features that are not
+        finite.
         """
         check_one_run(algorithm)
         conditional = conditional and self.real.labels is not None
-        fake, labels = draw(algorithm, state, self.real, self.samples, self.seed, conditional)
-        own = fake.to(self.real.samples.device)
+        device = state.round.device
+        each = gathered(
+            partial(self._measured, algorithm, state, conditional), self.samples, share, device
+        )
         if self.features.is_patches:
-            real = as_generated(self.real.samples, own)
-            found = {OF_PATCHES: of_patches(real, own, self.seed)[OF_PATCHES]}
+            real = as_generated(self.real.samples, each.fake)
+            found = {OF_PATCHES: of_patches(real, each.fake, self.seed)[OF_PATCHES]}
         else:
-            found = self._in_features(own, labels, conditional)
-        distance = critic_distance(algorithm, state, self.real, fake, labels, conditional)
-        return found | {"critic_distance": float(distance)}
+            found = self._in_features(each)
+        (of_real,) = gathered(
+            partial(self._scores_of_real, algorithm, state, conditional, each.fake),
+            len(self.real),
+            share,
+            device,
+        )
+        return found | {"critic_distance": float(of_real.mean() - each.score.mean())}
 
-    def _in_features(self, fake: Tensor, labels: Tensor, conditional: bool) -> dict[str, float]:
+    def _measured(
+        self, algorithm: Algorithm, state: GANState, conditional: bool, rows: slice
+    ) -> "_Measured":
+        """Generated samples, those of some rows."""
+        fake, labels = draw(algorithm, state, self.real, self.samples, self.seed, conditional, rows)
+        own = fake.to(self.real.samples.device)
+        score = scores(algorithm, state, fake, labels, conditional)
+        if self.features.is_patches:
+            features = own.new_zeros(len(own), 0)
+        else:
+            features = extract(self.features.extract, own)
+        right = own.new_zeros(len(own), 0)
+        if conditional and self.real.class_names and self.features.classify is not None:
+            seen = extract(self.features.classify, own).argmax(dim=1)
+            right = (seen == labels.to(seen.device))[:, None].double()
+        return _Measured(own, features, right, score)
+
+    def _scores_of_real(
+        self,
+        algorithm: Algorithm,
+        state: GANState,
+        conditional: bool,
+        like: Tensor,
+        rows: slice,
+    ) -> tuple[Tensor]:
+        device = state.round.device
+        x = as_generated(self.real.samples[rows], like).to(device)
+        return (scores(algorithm, state, x, conditions(self.real)[rows].to(device), conditional),)
+
+    def _in_features(self, each: "_Measured") -> dict[str, float]:
         """The figures of samples beside the reference, on its device."""
-        of_fake, of_real = extract(self.features.extract, fake), self._of_real
+        of_fake, of_real = each.features, self._of_real
         found: dict[str, Tensor] = {}
         if min(len(of_real), len(of_fake)) > of_real.shape[1]:
             name = "fid" if self.features.is_inception else "frechet_distance"
             found[name] = frechet_distance(of_real, of_fake)
         near = neighbourhoods(of_real, of_fake)
         found |= {name: values.mean() for name, values in near._asdict().items()}
-        if conditional and self.real.class_names and self.features.classify is not None:
-            seen = extract(self.features.classify, fake).argmax(dim=1)
-            found["label_accuracy"] = (seen == labels.to(seen.device)).double().mean()
+        if each.right.numel():
+            found["label_accuracy"] = each.right.mean()
         if not self._is_image:
             found["sliced_wasserstein"] = sliced_wasserstein(of_real, of_fake, seed=self.seed)
         if self._mixture is not None:
-            at = modes(fake, self._mixture.centres.to(fake), self._mixture.std)
+            at = modes(each.fake, self._mixture.centres.to(each.fake), self._mixture.std)
             found["modes_covered"], found["high_quality"] = at.covered, at.high_quality
         return {name: float(value) for name, value in found.items()}
+
+
+class _Measured(NamedTuple):
+    """Generated samples, one by one."""
+
+    fake: Tensor
+    """[M, ...], on the reference's device"""
+    features: Tensor
+    """[M, F]; [M, 0] where samples are compared by their patches"""
+    right: Tensor
+    """[M, 1], whether each was seen as the class asked for; [M, 0] without a classifier"""
+    score: Tensor
+    """[M], of the critic"""

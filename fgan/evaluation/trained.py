@@ -133,13 +133,23 @@ def critic_distance(
     conditional: bool = True,
 ) -> Tensor:
     """The critic's mean D(real) - mean D(fake), 0-d: fake [M, ...] under the conditions labels."""
+    of_real, of_fake = (
+        scores(algorithm, state, x, condition, conditional)
+        for x, condition in (
+            (as_generated(real.samples, fake), conditions(real).to(fake.device)),
+            (fake, labels),
+        )
+    )
+    return of_real.mean() - of_fake.mean()
 
-    def mean_score(x: Tensor, condition: Tensor) -> Tensor:
-        scores = _batched(lambda x, y: algorithm.score(state, x, y), x, condition, conditional)
-        return in_float64(scores).mean()
 
-    of_real = mean_score(as_generated(real.samples, fake), _conditions(real).to(fake.device))
-    return of_real - mean_score(fake, labels)
+def scores(
+    algorithm: Algorithm, state: GANState, x: Tensor, condition: Tensor, conditional: bool
+) -> Tensor:
+    """The critic's scores [N] of samples [N, ...] under conditions [N, ...], in float64."""
+    return in_float64(
+        _batched(lambda x, y: algorithm.score(state, x, y), x, condition, conditional)
+    )
 
 
 def check_one_run(algorithm: Algorithm) -> None:
@@ -155,24 +165,27 @@ def draw(
     count: int,
     seed: int = 0,
     conditional: bool = True,
+    rows: slice = slice(None),
 ) -> tuple[Tensor, Tensor]:
     """`count` samples [count, ...] and their labels [count], those of `like` in turn.
+
+    rows: those of the samples that are made, all by default; the latents are the same.
 
     Raises ValueError for samples that hold NaN or infinite values.
     """
     parameter = next(iter(state.generator.params.values()))
     source = generator(seed, _LATENTS)
     size = count, algorithm.latent_dim
-    latent = torch.randn(size, generator=source, device="cpu").to(parameter)
-    conditions = _conditions(like)
-    turn = torch.arange(count, device=conditions.device) % len(like)
-    labels = conditions[turn].to(parameter.device)
+    latent = torch.randn(size, generator=source, device="cpu")[rows].to(parameter)
+    of_like = conditions(like)
+    turn = torch.arange(count, device=of_like.device)[rows] % len(like)
+    labels = of_like[turn].to(parameter.device)
     samples = _batched(lambda z, y: algorithm.generate(state, z, y), latent, labels, conditional)
     check_finite("generated samples", samples)
     return samples, labels
 
 
-def _conditions(data: DataSet) -> Tensor:
+def conditions(data: DataSet) -> Tensor:
     """The conditions of samples; zeros where there are none, which no network sees."""
     if data.labels is None:
         return torch.zeros(len(data), dtype=torch.int64, device=data.samples.device)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
@@ -15,6 +15,7 @@ from fgan.evaluation.evaluator import Evaluator
 from fgan.evaluation.inputs import NotFiniteError
 from fgan.evaluation.splits import Parts, held_out, load_parts
 from fgan.run.features import cached_classifier
+from fgan.run.ranks import Ranks
 from fgan.run.source import Source
 from fgan.types import Algorithm, GANState
 
@@ -35,7 +36,11 @@ _SHOWN = {
 
 
 class Evaluates(Protocol):
-    """What `fgan.train` takes as evaluator, such as `fgan.evaluation.Evaluator`."""
+    """What `fgan.train` takes as evaluator, such as `fgan.evaluation.Evaluator`.
+
+    In a data-parallel run rank 0 alone calls it. One with the attribute `takes_share = True` is
+    called by all ranks at the same time, each with `share=(rank, size)`.
+    """
 
     @property
     def best_by(self) -> str:
@@ -50,8 +55,13 @@ class Evaluates(Protocol):
 class Evaluations:
     """The evaluations of a run."""
 
-    def __init__(self, evaluator: Evaluates, conditional: bool) -> None:
+    def __init__(self, evaluator: Evaluates, conditional: bool, ranks: Ranks) -> None:
         self._evaluator, self._conditional = evaluator, conditional
+        self._options: dict[str, Any] = {}
+        self.by_all_ranks = ranks.size > 1 and getattr(evaluator, "takes_share", False)
+        """Whether all ranks evaluate a state together; else rank 0 does it alone."""
+        if self.by_all_ranks:
+            self._options = {"share": (ranks.rank, ranks.size)}
         self.seconds = 0.0
         """Seconds spent in evaluations so far."""
         self.best_by = PREFIX + evaluator.best_by
@@ -63,7 +73,7 @@ class Evaluations:
         evaluator's `best_by` is none of its figures.
         """
         began = time.monotonic()
-        found = self._evaluator(algorithm, state, self._conditional)
+        found = self._evaluator(algorithm, state, self._conditional, **self._options)
         spent = time.monotonic() - began
         self.seconds += spent
         if self._evaluator.best_by not in found:
@@ -91,10 +101,12 @@ def evaluations_of(
     data: object,
     source: Source,
     device: torch.device,
+    ranks: Ranks,
 ) -> Evaluations | None:
     """The evaluations that were asked for, with the default evaluator where none was given.
 
-    data: as `fgan.train` was given it; source: the same, loaded. device: that of the run.
+    data: as `fgan.train` was given it; source: the same, loaded. device: that of the run. ranks: of
+        which rank 0 goes first, so that the others find the classifier that it has kept.
 
     Raises ValueError for an `evaluator` without `every` or of another kind, and for data that no
     default evaluator can be made of.
@@ -104,17 +116,22 @@ def evaluations_of(
             raise ValueError("an evaluator is used every so many rounds: give evaluate_every too")
         return None
     if evaluator is None:
-        evaluator = default_evaluator(data, source, device)
+        made = ranks.on_rank_0(lambda: default_evaluator(data, source, device, print))
+        evaluator = made or default_evaluator(data, source, device, lambda line: None)
     elif not (callable(evaluator) and isinstance(getattr(evaluator, "best_by", None), str)):
         raise ValueError(
             "evaluator is a fgan.evaluation.Evaluator, or another function of an algorithm and a "
             f"state with the attribute best_by, and {evaluator!r} was given"
         )
-    return Evaluations(evaluator, conditional)
+    return Evaluations(evaluator, conditional, ranks)
 
 
-def default_evaluator(data: object, source: Source, device: torch.device) -> Evaluator:
+def default_evaluator(
+    data: object, source: Source, device: torch.device, say: Callable[[str], None]
+) -> Evaluator:
     """Compares with the test split of a data set that has one, or else with a half held out.
+
+    say: is told what takes time.
 
     Raises ValueError for data that are no data set of tensors, and as `evaluator_of` does.
     """
@@ -124,8 +141,8 @@ def default_evaluator(data: object, source: Source, device: torch.device) -> Eva
             "give evaluator=fgan.evaluation.Evaluator(reference, features) with a DataSet of them"
         )
     if isinstance(data, str):
-        return evaluator_of(load_parts(data, device=device, training=source), print)
-    return evaluator_of(held_out(source, device), print)
+        return evaluator_of(load_parts(data, device=device, training=source), say)
+    return evaluator_of(held_out(source, device), say)
 
 
 def evaluator_of(parts: Parts, say: Callable[[str], None]) -> Evaluator:

@@ -21,7 +21,7 @@ from fgan.run import positions, same_data
 from fgan.run.best import Best
 from fgan.run.checkpoints import not_finite
 from fgan.run.configuration import Run
-from fgan.run.evaluating import Evaluates, Evaluations, evaluations_of, is_evaluated
+from fgan.run.evaluating import Evaluates, evaluations_of, is_evaluated
 from fgan.run.history import CHECKPOINT, EARLIER, History, no_checkpoint
 from fgan.run.lock import exclusive
 from fgan.run.loggers import Logger, check_loggers
@@ -153,16 +153,8 @@ def train(
             | {"data": identity, "log_every": log_every, "sample_every": every}
             | {"evaluate_every": evaluate_every}
         )
-        evaluations = ranks.on_rank_0(
-            partial(
-                evaluations_of,
-                evaluator,
-                evaluate_every,
-                wanted,
-                data,
-                source,
-                initial.round.device,
-            )
+        evaluations = evaluations_of(
+            evaluator, evaluate_every, wanted, data, source, initial.round.device, ranks
         )
         opening = partial(
             _open,
@@ -180,7 +172,7 @@ def train(
             run,
             frozenset(not_finite(initial)),  # such as a mask of infinities among the buffers
             loggers,
-            evaluations,
+            None if evaluations is None else evaluations.best_by,
         )
         opened = ranks.on_rank_0(opening)
         state = ranks.spread(first if opened is None else opened[0])
@@ -189,7 +181,7 @@ def train(
         stream = _batches(algorithm, state, source, plan, start, rounds - start, place)
         own = None if opened is None else opened[1]
         due = partial(is_evaluated, evaluate_every, rounds)
-        records = SharedRecords(ranks, own, stream, due)
+        records = SharedRecords(ranks, own, stream, evaluations, due)
         stopping = stack.enter_context(interruptible())
         done, info, evaluated = start, None, False
         may_end = isinstance(source, Batches)
@@ -199,7 +191,7 @@ def train(
             stopped = ranks.stopped(stopping)  # once: a signal from here on ends the next round
             last = done == rounds or stopped
             records.advance(done)
-            evaluated = records.evaluate(done, info, state)
+            evaluated = records.evaluate(done, info, algorithm, state)
             if done % log_every == 0 or last or evaluated:
                 records.log(done, info)
             if done % every == 0 or last or evaluated:
@@ -328,7 +320,7 @@ def _open(
     run: Run | None,
     excused: frozenset[str],
     loggers: tuple[Logger, ...],
-    evaluations: Evaluations | None,
+    best_by: str | None,
 ) -> tuple[GANState, Records]:
     """The state that the run starts from, and its files, open until the stack closes."""
     history = stack.enter_context(_locked(out, resume, keep))
@@ -339,8 +331,7 @@ def _open(
     if start > rounds:
         raise ValueError(f"{out} has {start} rounds already, and {rounds} were asked for")
     with writing(history, out):
-        by = None if evaluations is None else evaluations.best_by
-        best = Best(out, start, scores(out / METRICS, by), history.latest_is_whole)
+        best = Best(out, start, scores(out / METRICS, best_by), history.latest_is_whole)
         metrics = MetricsFile(out / METRICS, start)
         stack.callback(metrics.on_end, start)
         remove_later(out / SAMPLES, start)
@@ -352,7 +343,7 @@ def _open(
 
     screen = stack.enter_context(display or Display(rounds, start))
     files = (history, metrics, screen, out / SAMPLES)
-    records = Records(algorithm, data, fixed, *files, excused, start, loggers, evaluations, best)
+    records = Records(algorithm, data, fixed, *files, excused, start, loggers, best_by, best)
     stack.callback(records.end)
     return state, records
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import torch
 from torch import Tensor
@@ -27,6 +28,8 @@ from fgan.types import Algorithm, GANInfo, GANState
 
 if TYPE_CHECKING:
     from fgan.run.progress import Display
+
+T = TypeVar("T")
 
 
 class DivergenceError(RuntimeError):
@@ -81,16 +84,19 @@ class Records:
         excused: frozenset[str],
         done: int = 0,
         loggers: tuple[Logger, ...] = (),
-        evaluations: Evaluations | None = None,
+        best_by: str | None = None,
         best: Best | None = None,
     ) -> None:
-        """excused: the leaves of the state that may hold numbers that are not finite."""
+        """excused: the leaves of the state that may hold numbers that are not finite.
+
+        best_by: the figure of an evaluation that tells which checkpoint is the best.
+        """
         self._algorithm, self._data, self._fixed = algorithm, data, fixed
         self._history, self._metrics, self._screen = history, metrics, screen
         self._pictures, self._excused = pictures, excused
         self._curves = Curves(pictures.parent / CURVES, metrics.path)
         self._done, self._loggers = done, loggers
-        self._evaluations, self._best = evaluations, best
+        self._best_by, self._best = best_by, best
         self._evaluated: dict[str, float] = {}
         self.stream: Rounds | None = None
         """The batches of the run, whose epoch is shown and whose position is kept."""
@@ -109,16 +115,19 @@ class Records:
             for logger in (self._curves, *self._loggers):
                 stack.callback(logger.on_end, self._done)
 
-    def evaluate(self, done: int, info: GANInfo, state: GANState) -> None:
-        """Evaluate the state, for `log` and `save`, and say what it has cost.
-
-        Raises DivergenceError as they do, and where a generated sample or a figure is not finite.
-        """
-        assert self._evaluations is not None
+    def check(self, done: int, info: GANInfo, state: GANState) -> None:
+        """Raise DivergenceError where a figure of round `done` or the state is not finite."""
         self._figures(done, info)
         self._check_finite(done, state)
+
+    def evaluate(self, done: int, take: Callable[[], tuple[dict[str, float], str]]) -> None:
+        """Keep the figures of an evaluation for `log` and `save`, and say what it has cost.
+
+        take: `Evaluations.take` of the state. Raises DivergenceError where a generated sample or a
+            figure is not finite.
+        """
         try:
-            self._evaluated, line = self._evaluations.take(self._algorithm, state)
+            self._evaluated, line = take()
         except NotFiniteError as error:
             self._diverged(done, str(error))
         self._screen.say(f"evaluated  round {done}: {line}")
@@ -144,8 +153,7 @@ class Records:
 
         Raises DivergenceError and SaveError as `log` does.
         """
-        self._figures(done, info)
-        self._check_finite(done, state)
+        self.check(done, info, state)
         latent, labels = self._fixed
         samples = draw_samples(self._algorithm, state, latent, labels, self._data)
         path = picture_path(self._pictures, done)
@@ -157,8 +165,8 @@ class Records:
                 positions.save(self._pictures.parent, done, here, self._history.keep)
             save_samples(path, samples, labels, self._data)
             self._history.save(state, done)
-            if self._best is not None and self._evaluations is not None and self._evaluated:
-                self._best.offer(self._evaluated[self._evaluations.best_by])
+            if self._best is not None and self._best_by in self._evaluated:
+                self._best.offer(self._evaluated[self._best_by])
         picture = path if path.exists() else None
         for logger in self._loggers:
             logger.on_samples(done, samples.detach(), labels, picture)
@@ -198,13 +206,15 @@ class SharedRecords:
         ranks: Ranks,
         records: Records | None,
         stream: Rounds,
+        evaluations: Evaluations | None,
         is_evaluated: Callable[[int], bool],
     ) -> None:
         """records: None in the other ranks. stream: the batches of the run.
 
         is_evaluated: whether the state after a round is evaluated.
         """
-        self._ranks, self._records, self._is_evaluated = ranks, records, is_evaluated
+        self._ranks, self._records = ranks, records
+        self._evaluations, self._is_evaluated = evaluations, is_evaluated
         if records is not None:
             records.stream = stream
 
@@ -213,20 +223,19 @@ class SharedRecords:
         if self._records is not None:
             self._records.advance(done)
 
-    def evaluate(self, done: int, info: GANInfo, state: GANState) -> bool:
-        """`Records.evaluate` in rank 0 where that is due, and in all ranks whether it was."""
-        if not self._is_evaluated(done):
+    def evaluate(self, done: int, info: GANInfo, algorithm: Algorithm, state: GANState) -> bool:
+        """Evaluate the state where that is due, and say whether it was."""
+        if self._evaluations is None or not self._is_evaluated(done):
             return False
-        records = self._records
-        self._ranks.on_rank_0(
-            lambda: None if records is None else records.evaluate(done, info, state)
-        )
+        self._on_rank_0(lambda records: records.check(done, info, state))
+        measure = partial(self._evaluations.take, algorithm, state)
+        take = _outcome(measure) if self._evaluations.by_all_ranks else measure
+        self._on_rank_0(lambda records: records.evaluate(done, take))
         return True
 
     def log(self, done: int, info: GANInfo) -> None:
         """`Records.log` in rank 0."""
-        records = self._records
-        self._ranks.on_rank_0(lambda: None if records is None else records.log(done, info))
+        self._on_rank_0(lambda records: records.log(done, info))
 
     def save(self, done: int, info: GANInfo, state: GANState) -> None:
         """`Records.save` in rank 0, where all ranks have the same state.
@@ -234,5 +243,22 @@ class SharedRecords:
         Raises RankError where one has another, and what `Records.save` raises.
         """
         self._ranks.check_same(state, done)
+        self._on_rank_0(lambda records: records.save(done, info, state))
+
+    def _on_rank_0(self, function: Callable[[Records], None]) -> None:
         records = self._records
-        self._ranks.on_rank_0(lambda: None if records is None else records.save(done, info, state))
+        self._ranks.on_rank_0(lambda: None if records is None else function(records))
+
+
+def _outcome(function: Callable[[], T]) -> Callable[[], T]:
+    """Call the function now: another that returns what it returned, or raises what it raised."""
+    try:
+        found = function()
+    except NotFiniteError as error:
+        raised = error
+
+        def fail() -> T:
+            raise raised
+
+        return fail
+    return lambda: found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -81,12 +82,12 @@ def train_command(
         console.print(f"all of them, as --config FILE.toml takes them{beside}:")
         try_round(console.print, run, data, algorithm, None if resume else out)
         return
-    evaluator = None
-    if launch.rank == 0:
-        evaluator = _evaluator(console, run.config, data, data_root, target)
+    judge = partial(_evaluator, console, run.config, data, data_root, target)
+    evaluator = judge() if launch.rank == 0 else None
     with named_loggers.opened(loggers, out, run.config, resume) as opened:
         # The other processes go on from here: what can fail in this one alone comes before.
         algorithm = _prepared(console, algorithm, run.config, launch, is_asked, target)
+        evaluator = evaluator or judge()  # in the others with the classifier that rank 0 has kept
         state = train(
             algorithm,
             data,

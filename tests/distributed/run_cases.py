@@ -18,6 +18,7 @@ from helpers import pair
 import fgan
 from fgan.cli import main
 from fgan.data import DataSet
+from fgan.evaluation import Evaluator, Features
 from fgan.run.ranks import ranks_of
 
 BATCH, ROUNDS = 24, 6
@@ -183,6 +184,51 @@ def told(rank, size, folder):
     return ranks.from_rank_0(lambda: {"rank": rank}), refused(lambda: ranks.on_rank_0(fail))
 
 
+class Measuring:
+    """Points as features and their classes as logits; counts the points."""
+
+    def __init__(self):
+        self.points = 0
+
+    def __call__(self, x):
+        self.points += len(x)
+        return x.double()
+
+    @staticmethod
+    def classify(x):
+        return torch.stack([x[:, 0], x[:, 1], -x[:, 0]], 1).double()
+
+
+def judge(measuring=None):
+    """An evaluator of points with a classifier, whose samples have no equal parts."""
+    measuring = measuring or Measuring()
+    features = Features("as they are", measuring, measuring.classify)
+    found = Evaluator(points(60), features, samples=37)
+    measuring.points = 0  # the real ones, which are measured once
+    return found
+
+
+def evaluated(rank, size, folder):
+    """A run that all ranks evaluate, such that rank 0 evaluates alone, and one that diverges there.
+
+    With the first, how many samples this rank has measured.
+    """
+
+    def own(algorithm, state, conditional=True):
+        assert rank == 0
+        return {"figure": float(state.round)}
+
+    own.best_by, measuring, broken = "figure", Measuring(), judge()
+    state = trained(folder / "together", evaluate_every=3, evaluator=judge(measuring))
+    trained(folder / "own", evaluate_every=3, evaluator=own)
+    trained(folder / "default", evaluate_every=3)
+    # Not finite in the last rank alone.
+    numbers = broken.features._replace(extract=lambda x: x.double() / (rank < size - 1))
+    broken.features = numbers
+    error = refused(lambda: trained(folder / "broken", evaluate_every=3, evaluator=broken))
+    return state, measuring.points, error
+
+
 # --- the command line -----------------------------------------------------------------------------
 
 
@@ -254,6 +300,7 @@ RUNS = {
     "ended": ended,
     "other groups": other_groups,
     "told": told,
+    "evaluated": evaluated,
     "commands": commands,
     "restarted": restarted,
 }

@@ -9,7 +9,7 @@ import re
 
 import pytest
 from helpers import assert_close, assert_identical
-from run_cases import BATCH, trained
+from run_cases import BATCH, judge, trained
 
 from fgan.run import checkpoints
 
@@ -144,6 +144,44 @@ def test_a_rank_that_stops_is_named_by_the_others(found, ranks):
         assert kind == "RankError"
         assert message.startswith(f"rank {size - 1} of the {size} processes ended, or hangs (")
         assert message.endswith("Resume the run from its last checkpoint, if it has one")
+
+
+def test_ranks_evaluate_together(found, ranks, tmp_path):
+    """Each measures its part of the samples, and the figures are those of one process."""
+    _, folder = ranks
+    whole = trained(tmp_path / "run", parallel=False, evaluate_every=3, evaluator=judge())
+    expected = figures(tmp_path / "run")
+    assert [of_evaluation(line) for line in expected] == [0, 8, 0, 8]
+    for got, line in zip(figures(folder / "evaluated" / "together"), expected, strict=True):
+        assert got == pytest.approx(line, rel=1e-9, abs=1e-9)
+    measured = [of_rank["evaluated"][1] for of_rank in found]
+    assert sum(measured) == 2 * 37
+    assert max(measured) - min(measured) <= 2
+    for of_rank in found:
+        assert_close(of_rank["evaluated"][0], whole, atol=1e-9)
+
+
+def of_evaluation(line):
+    """The number of an evaluation's figures."""
+    return sum(name.startswith("evaluation_") for name in line)
+
+
+@pytest.mark.parametrize(("name", "count"), [("own", 1), ("default", 7)])
+def test_every_evaluator_keeps_its_figures_and_the_best(name, count, ranks):
+    """One that takes no share too, which rank 0 alone calls."""
+    run = ranks[1] / "evaluated" / name
+    assert [of_evaluation(line) for line in figures(run)] == [0, count, 0, count]
+    assert (run / "best.pt").exists()
+
+
+def test_features_that_are_not_finite_in_one_rank_end_all(found):
+    """As a divergence, which names the round."""
+    for of_rank in found:
+        kind, message = of_rank["evaluated"][2]
+        assert kind == "DivergenceError"
+        assert message.startswith("round 3: ")
+        assert "samples' features hold NaN or infinite values" in message
+        assert of_rank["evaluated"][2] == found[0]["evaluated"][2]
 
 
 # --- the command line -----------------------------------------------------------------------------
