@@ -105,9 +105,9 @@ def train(
 
     A data-parallel algorithm (`fgan.data_parallel`, of all processes) is trained by all processes
     together, each of which calls this with the same arguments. Rank 0 alone writes files, shows the
-    progress and tells the loggers; all evaluate together. A signal to any process ends all after the same round, and an
-    error of rank 0 is raised in all. The states are compared at every checkpoint. A run may be
-    resumed by another number of processes.
+    progress and tells the loggers; all evaluate together. A signal to any process ends all after
+    the same round, and an error of rank 0 is raised in all. The states are compared at every
+    checkpoint. A run may be resumed by another number of processes.
 
     Raises ValueError before the first round for settings and data that do not fit, for a `state` of
     another algorithm, for an `out` that holds another run, and for one that another run writes into
