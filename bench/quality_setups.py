@@ -49,7 +49,7 @@ PRESETS = {
     "fashion-mnist": Preset(
         "fashion-mnist", tuple(CONTESTANTS), core_seconds=600, accuracy=0.9, frechet=2.0
     ),
-    "grid": Preset("grid", ("wgan-gp", "wgan-div"), (False,), rounds=5000),
+    "grid": Preset("grid", ("wgan-gp", "wgan-div"), (False,), rounds=24_000),
     "cifar10": Preset(
         "cifar10",
         tuple(CONTESTANTS),

@@ -30,6 +30,20 @@ _ON_IMAGES: dict[str, Given] = {
 }
 """The choice for convolutional networks on images, by recipe."""
 
+_FOR_POINTS: Given = {
+    "betas": (0.0, 0.99),
+    "n_critic": 1,
+    "batch_size": 256,
+    "decay": "linear",
+}
+_ON_POINTS: dict[str, Given] = {
+    "wgan-gp": _FOR_POINTS | {"penalty_weight": 0.1},
+    "wgan-div": _FOR_POINTS,
+}
+"""The choice for points of at most three numbers, by recipe."""
+_POINTS_OF_A_RUN = 12_288_000
+"""24,000 rounds of one critic update and one generator update on batches of 256."""
+
 _IMAGES_OF_A_RUN = 832_000
 """13,000 rounds of one critic update and one generator update on batches of 32."""
 _DIGITS_OF_A_RUN = 128_000
@@ -37,11 +51,14 @@ _DIGITS_OF_A_RUN = 128_000
 
 
 def minutes(given: Given, shape: tuple[int, ...], num_classes: int) -> Given:
-    """Settings for a run of minutes on two cores of a CPU, found by trying on 28 x 28 images.
+    """Settings for a run of minutes on two cores of a CPU, found by trying.
 
-    With samples or networks of another kind the defaults of the fields remain.
+    On 28 x 28 images, and on 25 Gaussians in the plane. With samples or networks of another kind
+    the defaults of the fields remain.
     """
     chosen: Given = {"lr": QUICK_RATE}
+    if len(shape) == 1 and shape[0] <= 3:
+        return _on_points(chosen, given, shape[0])
     if not _has_conv_images(given, shape):
         return chosen | given
     chosen |= {"full_resolution": True, "ema_warmup": True} | _ON_IMAGES.get(
@@ -50,7 +67,17 @@ def minutes(given: Given, shape: tuple[int, ...], num_classes: int) -> Given:
     if not (Config(**given).conditional and num_classes):
         chosen = {k: v for k, v in chosen.items() if not k.endswith("conditioning")}
     chosen |= given
-    rounds = chosen.setdefault("rounds", _rounds(Config(**chosen)))
+    rounds = chosen.setdefault("rounds", _rounds(Config(**chosen), _images(given)))
+    return {"ema_decay": average(rounds)} | chosen
+
+
+def _on_points(chosen: Given, given: Given, width: int) -> Given:
+    recipe = Config(**given).recipe
+    if recipe not in _ON_POINTS:
+        return chosen | given
+    # As many latent numbers as coordinates: a map from more to fewer has blurred modes.
+    chosen |= {"latent_dim": width} | _ON_POINTS[recipe] | given
+    rounds = chosen.setdefault("rounds", _rounds(Config(**chosen), _POINTS_OF_A_RUN))
     return {"ema_decay": average(rounds)} | chosen
 
 
@@ -64,7 +91,7 @@ def paper(given: Given, shape: tuple[int, ...], num_classes: int) -> Given:
     chosen |= {"critic_norm": "spectral"} if recipe == "hinge-gan" else {}
     chosen |= given
     if _has_conv_images(given, shape):
-        chosen.setdefault("rounds", _rounds(Config(**chosen)))
+        chosen.setdefault("rounds", _rounds(Config(**chosen), _images(given)))
     return chosen
 
 
@@ -104,8 +131,11 @@ def _has_conv_images(given: Given, shape: tuple[int, ...]) -> bool:
     return len(shape) == 3 and model_of(Config(**given), shape) == "conv"
 
 
-def _rounds(config: Config) -> int:
+def _images(given: Given) -> int:
+    return _DIGITS_OF_A_RUN if Config(**given).data == "glyphs" else _IMAGES_OF_A_RUN
+
+
+def _rounds(config: Config, samples: int) -> int:
     """As many rounds as the samples of a run allow, counted with those of both players."""
-    samples = _DIGITS_OF_A_RUN if config.data == "glyphs" else _IMAGES_OF_A_RUN
     of_round = config.batch_size * (config.critic_updates() + 1)
     return max(100, 100 * round(samples / of_round / 100))

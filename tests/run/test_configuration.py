@@ -170,7 +170,8 @@ def test_an_earlier_configuration_means_what_it_meant(recipe, rule, shape, tmp_p
 
 def test_an_earlier_run_goes_on(tmp_path, capsys):
     """Without the keys of this version a run ends in the bits that it has with them."""
-    small = ["--data", "rings", "--batch-size", "8", "--width", "8", "--log-every", "1"]
+    # A recipe whose points have no preset: version 0.1 had no decay.
+    small = ["gan", "--data", "rings", "--batch-size", "8", "--width", "8", "--log-every", "1"]
     states = []
     for name in ("now", "before"):
         out = tmp_path / name
@@ -452,11 +453,24 @@ def test_the_default_preset_on_images():
     assert slower.rounds == 13_000 // 4 - 50  # to hundreds
     unlabelled = complete({}, "minutes", IMAGES, 0)
     assert (unlabelled.generator_conditioning, unlabelled.critic_conditioning) == ("one_hot",) * 2
-    assert complete({"data": "rings"}, "minutes", POINTS, 3) == Config(data="rings", lr=1e-3)
     assert complete({"recipe": "gan"}, "minutes", IMAGES, 3).gamma == 1.0
     assert complete({"recipe": "gan"}, "paper", IMAGES, 3).gamma is None
     assert complete({"recipe": "hinge-gan"}, "minutes", IMAGES, 3).critic_norm == "spectral"
     assert complete({"recipe": "hinge-gan"}, "minutes", POINTS, 3).critic_norm is None
+
+
+def test_the_default_preset_on_points():
+    """The settings that were found by trying; the defaults of the fields for other recipes, and for
+    tables."""
+    config = complete({"data": "grid"}, "minutes", POINTS, 3)
+    chosen = (config.penalty_weight, config.n_critic, config.batch_size, config.lr, config.betas)
+    assert chosen == (0.1, 1, 256, 1e-3, (0.0, 0.99))
+    assert (config.latent_dim, config.decay, config.rounds) == (2, "linear", 24_000)
+    assert config.ema_decay == average(24_000)
+    assert complete({"recipe": "wgan-div"}, "minutes", (3,), 0).latent_dim == 3
+    assert complete({"recipe": "wgan-div"}, "minutes", (3,), 0).k is None
+    for given, shape in ({"recipe": "gan"}, POINTS), ({"recipe": "wgan-gp"}, (4,)):
+        assert complete(given, "minutes", shape, 3) == Config(**given, lr=1e-3)
 
 
 def test_the_average_follows_the_length_of_the_run():
@@ -489,9 +503,9 @@ def test_the_average_is_short_at_first(monkeypatch):
 
 
 def test_compiling_is_for_runs_that_repay_it():
-    """The default run of images is compiled, and that of points is not."""
+    """The default run of images is compiled, and a short one of points is not."""
     assert compiling.repays(complete({}, "minutes", IMAGES, 3))
-    assert not compiling.repays(complete({"data": "rings"}, "minutes", POINTS, 3))
+    assert not compiling.repays(complete({"recipe": "gan", "data": "rings"}, "minutes", POINTS, 3))
     assert compiling.updates(Config(recipe="wgan", rounds=10)) == 60
 
 
