@@ -151,7 +151,7 @@ def train(
         ranks.check_equal(
             plan._asdict()
             | {"data": identity, "log_every": log_every, "sample_every": every}
-            | {"evaluate_every": evaluate_every}
+            | {"evaluate_every": evaluate_every, "evaluator": type(evaluator).__name__}
         )
         evaluations = evaluations_of(
             evaluator, evaluate_every, wanted, data, source, initial.round.device, ranks

@@ -209,10 +209,8 @@ def judge(measuring=None):
 
 
 def evaluated(rank, size, folder):
-    """A run that all ranks evaluate, such that rank 0 evaluates alone, and one that diverges there.
-
-    With the first, how many samples this rank has measured.
-    """
+    """A run that all ranks evaluate, and how many samples this rank has measured; one that diverges
+    there, and one that rank 0 alone has an evaluator for."""
 
     def own(algorithm, state, conditional=True):
         assert rank == 0
@@ -226,7 +224,9 @@ def evaluated(rank, size, folder):
     numbers = broken.features._replace(extract=lambda x: x.double() / (rank < size - 1))
     broken.features = numbers
     error = refused(lambda: trained(folder / "broken", evaluate_every=3, evaluator=broken))
-    return state, measuring.points, error
+    other = judge() if rank == 0 else None
+    unequal = refused(lambda: trained(folder / "unequal", evaluate_every=3, evaluator=other))
+    return state, measuring.points, error, unequal
 
 
 # --- the command line -----------------------------------------------------------------------------

@@ -161,6 +161,14 @@ def test_ranks_evaluate_together(found, ranks, tmp_path):
         assert_close(of_rank["evaluated"][0], whole, atol=1e-9)
 
 
+def test_an_evaluator_of_rank_0_alone_is_refused(found):
+    """The others would wait for their part of another evaluation."""
+    for of_rank in found:
+        kind, message = of_rank["evaluated"][3]
+        assert kind == "ValueError"
+        assert message.startswith("rank 1 has evaluator = 'NoneType', and rank 0 has 'Evaluator'")
+
+
 def of_evaluation(line):
     """The number of an evaluation's figures."""
     return sum(name.startswith("evaluation_") for name in line)
