@@ -19,7 +19,9 @@ _FOR_MINUTES: Given = {
     "batch_size": 32,
     "generator_conditioning": "batch_norm",
     "critic_conditioning": "projection",
+    "lr": 3e-3,
     "decay": "linear",
+    "decay_from": 0.1,
 }
 _ON_IMAGES: dict[str, Given] = {
     "wgan-gp": _FOR_MINUTES | {"penalty_weight": 1.0},
@@ -34,7 +36,9 @@ _FOR_POINTS: Given = {
     "betas": (0.0, 0.99),
     "n_critic": 1,
     "batch_size": 256,
+    "lr": 2e-3,
     "decay": "linear",
+    "decay_from": 0.1,
 }
 _ON_POINTS: dict[str, Given] = {
     "wgan-gp": _FOR_POINTS | {"penalty_weight": 0.1},

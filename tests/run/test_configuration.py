@@ -440,12 +440,12 @@ def test_the_default_preset_on_images():
     """The settings that were found by trying, for wgan-gp."""
     config = complete({}, "minutes", IMAGES, 3)
     chosen = (config.penalty_weight, config.n_critic, config.batch_size, config.lr, config.betas)
-    assert chosen == (1.0, 1, 32, 1e-3, (0.0, 0.99))
+    assert chosen == (1.0, 1, 32, 3e-3, (0.0, 0.99))
     assert (config.generator_conditioning, config.critic_conditioning) == (
         "batch_norm",
         "projection",
     )
-    assert (config.full_resolution, config.decay, config.decay_from) == (True, "linear", 0.5)
+    assert (config.full_resolution, config.decay, config.decay_from) == (True, "linear", 0.1)
     assert config.rounds == 2_000
     garments = complete({"data": "fashion-mnist"}, "minutes", IMAGES, 3)
     assert garments.rounds == 13_000
@@ -453,6 +453,7 @@ def test_the_default_preset_on_images():
     assert slower.rounds == 13_000 // 4 - 50  # to hundreds
     unlabelled = complete({}, "minutes", IMAGES, 0)
     assert (unlabelled.generator_conditioning, unlabelled.critic_conditioning) == ("one_hot",) * 2
+    assert complete({"recipe": "wgan"}, "minutes", IMAGES, 3).lr == 1e-3
     assert complete({"recipe": "gan"}, "minutes", IMAGES, 3).gamma == 1.0
     assert complete({"recipe": "gan"}, "paper", IMAGES, 3).gamma is None
     assert complete({"recipe": "hinge-gan"}, "minutes", IMAGES, 3).critic_norm == "spectral"
@@ -464,8 +465,9 @@ def test_the_default_preset_on_points():
     tables."""
     config = complete({"data": "grid"}, "minutes", POINTS, 3)
     chosen = (config.penalty_weight, config.n_critic, config.batch_size, config.lr, config.betas)
-    assert chosen == (0.1, 1, 256, 1e-3, (0.0, 0.99))
-    assert (config.latent_dim, config.decay, config.rounds) == (2, "linear", 24_000)
+    assert chosen == (0.1, 1, 256, 2e-3, (0.0, 0.99))
+    assert (config.latent_dim, config.decay_from, config.rounds) == (2, 0.1, 24_000)
+    assert config.decay == "linear"
     assert config.ema_decay == average(24_000)
     assert complete({"recipe": "wgan-div"}, "minutes", (3,), 0).latent_dim == 3
     assert complete({"recipe": "wgan-div"}, "minutes", (3,), 0).k is None
