@@ -41,7 +41,7 @@ def data_parallel(
 
     A round equals the round of one process on the whole batch, up to the rounding of reordered
     sums, where the losses are means over samples and no layer mixes the samples of a batch. Batch
-    sizes are those of the whole batch: `noise` draws it and returns this process's part, and
+    sizes are those of the whole batch: `noise` draws this process's part of it, and
     `batches(..., share=algorithm.share)` does the same with the data. Every process has to call
     `init` and `step`, with the same arguments but for its part. `init` returns the state of rank 0
     in each process. The figures are those of the whole batch.

@@ -72,18 +72,20 @@ def noise(
     first = shape.parameter()
     source = _source(first.device if device is None else device)
     options = dict(generator=source, device=source.device, dtype=dtype or first.dtype)
+    blocks = list(_blocks(part, batch_size, rows))
+    seeds = [mix_seed(seed, _NOISE, round_index, *block.seed) for block in blocks]
     updates = shape.n_critic(round_index) if callable(shape.n_critic) else shape.n_critic
     updates = check_count("n_critic(round_index)", updates)
     drawn = []
-    for block in _blocks(part, batch_size, rows):
-        source.manual_seed(mix_seed(seed, _NOISE, round_index, *block.seed))
+    for block, of_block in zip(blocks, seeds, strict=True):
+        source.manual_seed(of_block)
         drawn.append(_drawn(shape, block, updates, options))
     latent, mix, *critic = (
         _joined(parts, 1) for parts in zip(*(each.critic for each in drawn), strict=True)
     )
     generator_latent, *generator = (
-        _joined(_in_order(blocks), 0)
-        for blocks in zip(*(each.generator for each in drawn), strict=True)
+        _joined(_in_order(parts), 0)
+        for parts in zip(*(each.generator for each in drawn), strict=True)
     )
     extra: Extra = {}
     if shape.critic_draws or shape.lazy:
@@ -104,8 +106,7 @@ class _Block(NamedTuple):
     own: slice
     """The samples that belong to this process, counted in the block."""
     rows: list[int]
-    """The generator's samples, which take the places of the batch in turn: how many of them are in
-    this block, each time."""
+    """The number of the generator's latents in this block, once for each pass over the batch."""
 
 
 def _blocks(part: slice, batch_size: int, rows: int) -> Iterator[_Block]:

@@ -236,8 +236,8 @@ BREAKS = {
         "game.apply_generator", "state.round + 1", "state.round", ROUND,
     ),
     "noise the same in every round": Break(
-        "noise.noise", "mix_seed(seed, _NOISE, round_index, *block.seed)",
-        "mix_seed(seed, _NOISE, *block.seed)", ROUND,
+        "noise.noise", "mix_seed(seed, _NOISE, round_index, *block.seed) for",
+        "mix_seed(seed, _NOISE, *block.seed) for", ROUND,
     ),
     # networks
     "buffers mutated": Break(
@@ -670,7 +670,20 @@ BREAKS = {
         "noise._own", "x[:, block.own].clone()", "x[:, block.own]", "shares",
     ),
     "blocks of the noise with one seed": Break(
-        "noise.noise", "*block.seed", "", "shares",
+        "noise.noise", ", *block.seed", "", "shares",
+    ),
+    "every rank measures all samples": Break(
+        "gathering.gathered", "if count < size:", "if True:", "ranks",
+    ),
+    "rank 0 evaluates alone": Break(
+        "Evaluations.__init__", "ranks.size > 1 and", "False and", "ranks",
+    ),
+    "every rank raises its own error of an evaluation": Break(
+        "gathering._raise_in_all", "error is not None and sender == rank", "error is not None",
+        "ranks",
+    ),
+    "a failed evaluation of one rank is not told": Break(
+        "records._outcome", "except Exception as error", "except ValueError as error", "ranks",
     ),
     "every rank draws the whole noise": Break(
         "noise._blocks", "range(part.start - part.start % BLOCK, part.stop, BLOCK)",
@@ -749,7 +762,7 @@ BREAKS = {
         "_by_class", "(seen == fake).double()", "(seen == seen).double()", "trained",
     ),
     "an evaluator whose classes are those seen": Break(
-        "Evaluator._in_features", "(seen == labels.to(seen.device))", "(seen == seen)", "evaluator",
+        "Evaluator._measure", "(seen == labels.to(seen.device))", "(seen == seen)", "evaluator",
     ),
     "feature network in training mode": Break(
         "module_features", "copy.deepcopy(module).eval()", "copy.deepcopy(module)", "features",

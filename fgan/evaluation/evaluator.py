@@ -16,6 +16,7 @@ from fgan.evaluation.comparison import (
 from fgan.evaluation.distances import frechet_distance, sliced_wasserstein
 from fgan.evaluation.features import Features, extract
 from fgan.evaluation.gathering import gathered
+from fgan.evaluation.inputs import in_float64
 from fgan.evaluation.neighbours import neighbourhoods
 from fgan.evaluation.patches import OF_PATCHES
 from fgan.evaluation.points import mixture_of, modes
@@ -81,9 +82,6 @@ class Evaluator:
         if self._is_image:
             check_enough(features.name, self._of_real.shape[1], len(self.real))
 
-    takes_share = True
-    """`fgan.train` lets the processes of a data-parallel run evaluate together."""
-
     @property
     def best_by(self) -> str:
         """The figure whose smallest value is the best: of images the Fréchet distance, of all
@@ -93,6 +91,15 @@ class Evaluator:
         if not self._is_image:
             return "sliced_wasserstein"
         return "fid" if self.features.is_inception else "frechet_distance"
+
+    @property
+    def identity(self) -> str:
+        """What two evaluators have in common whose figures are comparable."""
+        real = in_float64(self.real.samples).sum()
+        identity = f"{self.samples} samples, seed {self.seed}, {len(self.real)} of {real:.6g}"
+        if not self.features.is_patches:
+            identity += f", {self.features.name} of {self._of_real.abs().sum():.6g}"
+        return identity
 
     def __call__(
         self,
@@ -108,87 +115,73 @@ class Evaluator:
         the conditions of the real samples in turn. The state stays as it is, and no random number
         of the run is used.
 
-        share: (rank, size) of this process among all of the process group, where all call this
-            together. Each makes and measures its part of the samples, and all have the figures.
+        share: (rank, size) of this process in the default process group, whose processes all call
+            this together. Each makes and measures its part of the samples, and all have the
+            figures. They are those of one process, up to rounding, where no layer of the generator
+            or the features mixes the samples of a batch in evaluation mode.
 
         Raises ValueError for a population, and for generated samples or features that are not
         finite.
         """
         check_one_run(algorithm)
         conditional = conditional and self.real.labels is not None
-        device = state.round.device
-        each = gathered(
-            partial(self._measured, algorithm, state, conditional), self.samples, share, device
-        )
+        measure = partial(self._measure, algorithm, state, conditional)
+        measured = _Measured(*gathered(measure, self.samples, share, state.round.device))
         if self.features.is_patches:
-            real = as_generated(self.real.samples, each.fake)
-            found = {OF_PATCHES: of_patches(real, each.fake, self.seed)[OF_PATCHES]}
+            real = as_generated(self.real.samples, measured.fake)
+            found = {OF_PATCHES: of_patches(real, measured.fake, self.seed)[OF_PATCHES]}
         else:
-            found = self._in_features(each)
-        (of_real,) = gathered(
-            partial(self._scores_of_real, algorithm, state, conditional, each.fake),
-            len(self.real),
-            share,
-            device,
-        )
-        return found | {"critic_distance": float(of_real.mean() - each.score.mean())}
+            found = self._in_features(measured)
+        real = as_generated(self.real.samples, measured.fake).to(state.round.device)
+        labels = conditions(self.real).to(real.device)
+        of_real = scores(algorithm, state, real, labels, conditional)
+        return found | {"critic_distance": float(of_real.mean() - measured.score.mean())}
 
-    def _measured(
+    def _measure(
         self, algorithm: Algorithm, state: GANState, conditional: bool, rows: slice
     ) -> "_Measured":
-        """Generated samples, those of some rows."""
+        """Make and measure the generated samples `rows`."""
         fake, labels = draw(algorithm, state, self.real, self.samples, self.seed, conditional, rows)
-        own = fake.to(self.real.samples.device)
         score = scores(algorithm, state, fake, labels, conditional)
-        if self.features.is_patches:
-            features = own.new_zeros(len(own), 0)
-        else:
-            features = extract(self.features.extract, own)
-        right = own.new_zeros(len(own), 0)
+        fake = fake.to(self.real.samples.device)
+        features = is_right = fake.new_zeros(len(fake), 0)
+        if not self.features.is_patches:
+            features = extract(self.features.extract, fake)
         if conditional and self.real.class_names and self.features.classify is not None:
-            seen = extract(self.features.classify, own).argmax(dim=1)
-            right = (seen == labels.to(seen.device))[:, None].double()
-        return _Measured(own, features, right, score)
+            seen = extract(self.features.classify, fake).argmax(dim=1)
+            is_right = (seen == labels.to(seen.device))[:, None].double()
+        if not self.features.is_patches and self._mixture is None:
+            fake = fake.new_zeros(len(fake), 0)  # nothing else is measured of the samples
+        return _Measured(fake, features, is_right, score)
 
-    def _scores_of_real(
-        self,
-        algorithm: Algorithm,
-        state: GANState,
-        conditional: bool,
-        like: Tensor,
-        rows: slice,
-    ) -> tuple[Tensor]:
-        device = state.round.device
-        x = as_generated(self.real.samples[rows], like).to(device)
-        return (scores(algorithm, state, x, conditions(self.real)[rows].to(device), conditional),)
-
-    def _in_features(self, each: "_Measured") -> dict[str, float]:
+    def _in_features(self, measured: "_Measured") -> dict[str, float]:
         """The figures of samples beside the reference, on its device."""
-        of_fake, of_real = each.features, self._of_real
+        of_fake, of_real = measured.features, self._of_real
         found: dict[str, Tensor] = {}
         if min(len(of_real), len(of_fake)) > of_real.shape[1]:
             name = "fid" if self.features.is_inception else "frechet_distance"
             found[name] = frechet_distance(of_real, of_fake)
         near = neighbourhoods(of_real, of_fake)
         found |= {name: values.mean() for name, values in near._asdict().items()}
-        if each.right.numel():
-            found["label_accuracy"] = each.right.mean()
+        if measured.is_right.numel():
+            found["label_accuracy"] = measured.is_right.mean()
         if not self._is_image:
             found["sliced_wasserstein"] = sliced_wasserstein(of_real, of_fake, seed=self.seed)
         if self._mixture is not None:
-            at = modes(each.fake, self._mixture.centres.to(each.fake), self._mixture.std)
+            centres = self._mixture.centres.to(measured.fake)
+            at = modes(measured.fake, centres, self._mixture.std)
             found["modes_covered"], found["high_quality"] = at.covered, at.high_quality
         return {name: float(value) for name, value in found.items()}
 
 
 class _Measured(NamedTuple):
-    """Generated samples, one by one."""
+    """What is measured of each generated sample."""
 
     fake: Tensor
-    """[M, ...], on the reference's device"""
+    """The samples [M, ...], on the reference's device; [M, 0] where no figure needs them."""
     features: Tensor
-    """[M, F]; [M, 0] where samples are compared by their patches"""
-    right: Tensor
-    """[M, 1], whether each was seen as the class asked for; [M, 0] without a classifier"""
+    """[M, F]; [M, 0] where samples are compared by their patches."""
+    is_right: Tensor
+    """[M, 1]: whether the classifier sees the class asked for; [M, 0] without a classifier."""
     score: Tensor
-    """[M], of the critic"""
+    """[M]: of the critic."""

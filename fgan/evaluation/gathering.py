@@ -1,8 +1,7 @@
 """Samples measured by several processes: each takes a part of them, and all get the whole."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -11,57 +10,64 @@ from torch import Tensor
 from fgan.evaluation.inputs import NotFiniteError
 from fgan.shares import Share, check_share
 
-Measured = TypeVar("Measured", bound=tuple[Tensor, ...])
-
-_KINDS: tuple[type[ValueError], ...] = (ValueError, NotFiniteError)
+_KINDS: tuple[type[Exception], ...] = (RuntimeError, ValueError, NotFiniteError)
 _MESSAGE = 1000
-"""Bytes of an error's message that are told to the other processes."""
+"""Bytes of an error's message that are sent to the other processes."""
 
 
 def gathered(
-    function: Callable[[slice], Measured], count: int, share: Share | None, device: torch.device
-) -> Measured:
+    function: Callable[[slice], Sequence[Tensor]],
+    count: int,
+    share: Share | None,
+    device: torch.device,
+) -> Sequence[Tensor]:
     """`function(rows)` of the rows 0 to count - 1: tensors [rows, ...], one after another.
 
-    share: (rank, size) of this process among all of the default process group, which have to call
-        this together. Each calls the function on its part of the rows. None: there is one process.
+    share: (rank, size) of this process in the default process group. All its processes call this
+        together, and each calls the function on its part of the rows. Where there are fewer rows
+        than processes, each calls it on all rows. None: there is one process.
     device: one that the process group can send from.
 
-    Raises a ValueError that the function raises in any process in all of them, and ValueError for
-    fewer rows than processes.
+    Raises in every process what the function raises in the first process that fails, and ValueError
+    for a share that is not that of the default process group.
     """
     if share is None:
         return function(slice(0, count))
     rank, size = check_share(share)
+    if (rank, size) != (dist.get_rank(), dist.get_world_size()):
+        raise ValueError(
+            f"share is {share}, and this is process {dist.get_rank()} of {dist.get_world_size()}: "
+            "all processes of the default group evaluate together"
+        )
     if count < size:
-        raise ValueError(f"{count} samples cannot be measured by {size} processes: ask for more")
-    bounds = [count * each // size for each in range(size + 1)]
-    mine, error = None, None
+        return function(slice(0, count))
+    bounds = [count * r // size for r in range(size + 1)]
+    parts, error = [], None
     try:
-        mine = function(slice(bounds[rank], bounds[rank + 1]))
-    except ValueError as raised:
+        parts = list(function(slice(bounds[rank], bounds[rank + 1])))
+    except Exception as raised:
         error = raised
-    _raise_in_all(error, device, size)
-    assert mine is not None
-    whole = tuple(_whole(part, bounds, device) for part in mine)
-    return type(mine)._make(whole) if hasattr(mine, "_make") else whole  # type: ignore[return-value]
+    _raise_in_all(error, rank, size, device)
+    return [_whole(part, bounds, device) for part in parts]
 
 
-def _raise_in_all(error: ValueError | None, device: torch.device, size: int) -> None:
-    """Raise the error of the first rank that has one; in that rank, as it is."""
-    told = bytearray(1 + _MESSAGE)
+def _raise_in_all(error: Exception | None, rank: int, size: int, device: torch.device) -> None:
+    """Raise the error of the first rank that has one, in all ranks."""
+    sent = bytearray(1 + _MESSAGE)
     if error is not None:
-        told[0] = 1 + isinstance(error, NotFiniteError)
+        sent[0] = 1 + max(i for i, kind in enumerate(_KINDS) if i == 0 or isinstance(error, kind))
         message = str(error).encode()[:_MESSAGE]
-        told[1 : 1 + len(message)] = message
-    mine = torch.frombuffer(told, dtype=torch.uint8).to(device)
-    every = [torch.empty_like(mine) for _ in range(size)]
-    dist.all_gather(every, mine)
-    for each in every:
-        kind, *content = each.tolist()
+        sent[1 : 1 + len(message)] = message
+    mine = torch.frombuffer(sent, dtype=torch.uint8).to(device)
+    received = [torch.empty_like(mine) for _ in range(size)]
+    dist.all_gather(received, mine)
+    for sender, content in enumerate(received):
+        kind, *message_bytes = content.tolist()
+        if kind and error is not None and sender == rank:
+            raise error
         if kind:
-            text = bytes(content).rstrip(b"\0").decode(errors="ignore")
-            raise error or _KINDS[kind - 1](text)
+            text = bytes(message_bytes).rstrip(b"\0").decode(errors="ignore")
+            raise _KINDS[kind - 1](text)
 
 
 def _whole(part: Tensor, bounds: list[int], device: torch.device) -> Tensor:
@@ -69,9 +75,9 @@ def _whole(part: Tensor, bounds: list[int], device: torch.device) -> Tensor:
     counts = [end - begin for begin, end in pairwise(bounds)]
     # A collective takes tensors of one size.
     padded = torch.zeros(max(counts), *part.shape[1:], dtype=part.dtype, device=device)
-    padded[: len(part)] = part
     if not padded.numel():
         return part.new_zeros(bounds[-1], *part.shape[1:])
-    every = [torch.empty_like(padded) for _ in counts]
-    dist.all_gather(every, padded)
-    return torch.cat([each[:n] for each, n in zip(every, counts, strict=True)]).to(part.device)
+    padded[: len(part)] = part
+    received = [torch.empty_like(padded) for _ in counts]
+    dist.all_gather(received, padded)
+    return torch.cat([x[:n] for x, n in zip(received, counts, strict=True)]).to(part.device)

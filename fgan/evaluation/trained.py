@@ -169,7 +169,7 @@ def draw(
 ) -> tuple[Tensor, Tensor]:
     """`count` samples [count, ...] and their labels [count], those of `like` in turn.
 
-    rows: those of the samples that are made, all by default; the latents are the same.
+    rows: make these of the samples alone, from the same latents.
 
     Raises ValueError for samples that hold NaN or infinite values.
     """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from inspect import signature
 from typing import Any, Protocol
 
 import torch
@@ -38,8 +39,9 @@ _SHOWN = {
 class Evaluates(Protocol):
     """What `fgan.train` takes as evaluator, such as `fgan.evaluation.Evaluator`.
 
-    In a data-parallel run rank 0 alone calls it. One with the attribute `takes_share = True` is
-    called by all ranks at the same time, each with `share=(rank, size)`.
+    Every process of a data-parallel run has to be given one of the same class. One whose call has a
+    keyword `share` is called by all processes at the same time, each with `share=(rank, size)`, and
+    has to have the same figures in all. Any other is called by rank 0 alone.
     """
 
     @property
@@ -58,7 +60,7 @@ class Evaluations:
     def __init__(self, evaluator: Evaluates, conditional: bool, ranks: Ranks) -> None:
         self._evaluator, self._conditional = evaluator, conditional
         self._options: dict[str, Any] = {}
-        self.by_all_ranks = ranks.size > 1 and getattr(evaluator, "takes_share", False)
+        self.by_all_ranks = ranks.size > 1 and "share" in signature(evaluator).parameters
         """Whether all ranks evaluate a state together; else rank 0 does it alone."""
         if self.by_all_ranks:
             self._options = {"share": (ranks.rank, ranks.size)}
@@ -105,8 +107,9 @@ def evaluations_of(
 ) -> Evaluations | None:
     """The evaluations that were asked for, with the default evaluator where none was given.
 
-    data: as `fgan.train` was given it; source: the same, loaded. device: that of the run. ranks: of
-        which rank 0 goes first, so that the others find the classifier that it has kept.
+    data: as `fgan.train` was given it; source: the same, loaded. device: that of the run.
+    ranks: rank 0 makes the default evaluator first, and keeps the classifier on disk for the
+        others.
 
     Raises ValueError for an `evaluator` without `every` or of another kind, and for data that no
     default evaluator can be made of.
@@ -123,6 +126,8 @@ def evaluations_of(
             "evaluator is a fgan.evaluation.Evaluator, or another function of an algorithm and a "
             f"state with the attribute best_by, and {evaluator!r} was given"
         )
+    # Such as with a classifier of its own, where a host does not see the files of rank 0.
+    ranks.check_equal({"evaluator": getattr(evaluator, "identity", None)})
     return Evaluations(evaluator, conditional, ranks)
 
 

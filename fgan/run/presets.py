@@ -16,30 +16,25 @@ Given = dict[str, Any]
 _FOR_MINUTES: Given = {
     "betas": (0.0, 0.99),
     "n_critic": 1,
+    "decay": "linear",
+    "decay_from": 0.1,
+}
+_FOR_IMAGES: Given = _FOR_MINUTES | {
+    "lr": 3e-3,
     "batch_size": 32,
     "generator_conditioning": "batch_norm",
     "critic_conditioning": "projection",
-    "lr": 3e-3,
-    "decay": "linear",
-    "decay_from": 0.1,
 }
 _ON_IMAGES: dict[str, Given] = {
-    "wgan-gp": _FOR_MINUTES | {"penalty_weight": 1.0},
-    "wgan-div": _FOR_MINUTES | {"k": 1.0, "p": 6.0},
-    "gan": _FOR_MINUTES | {"gamma": 1.0},
-    "hinge-gan": _FOR_MINUTES | {"critic_norm": "spectral"},
-    "r3gan": _FOR_MINUTES | {"gamma": 1.0},
+    "wgan-gp": _FOR_IMAGES | {"penalty_weight": 1.0},
+    "wgan-div": _FOR_IMAGES | {"k": 1.0, "p": 6.0},
+    "gan": _FOR_IMAGES | {"gamma": 1.0},
+    "hinge-gan": _FOR_IMAGES | {"critic_norm": "spectral"},
+    "r3gan": _FOR_IMAGES | {"gamma": 1.0},
 }
 """The choice for convolutional networks on images, by recipe."""
 
-_FOR_POINTS: Given = {
-    "betas": (0.0, 0.99),
-    "n_critic": 1,
-    "batch_size": 256,
-    "lr": 2e-3,
-    "decay": "linear",
-    "decay_from": 0.1,
-}
+_FOR_POINTS: Given = _FOR_MINUTES | {"lr": 2e-3, "batch_size": 256}
 _ON_POINTS: dict[str, Given] = {
     "wgan-gp": _FOR_POINTS | {"penalty_weight": 0.1},
     "wgan-div": _FOR_POINTS,
@@ -55,10 +50,10 @@ _DIGITS_OF_A_RUN = 128_000
 
 
 def minutes(given: Given, shape: tuple[int, ...], num_classes: int) -> Given:
-    """Settings for a run of minutes on two cores of a CPU, found by trying.
+    """Settings for a run of minutes on two cores of a CPU.
 
-    On 28 x 28 images, and on 25 Gaussians in the plane. With samples or networks of another kind
-    the defaults of the fields remain.
+    They were found by trying on 28 x 28 images and on 25 Gaussians in the plane. With samples or
+    networks of another kind the defaults of the fields remain.
     """
     chosen: Given = {"lr": QUICK_RATE}
     if len(shape) == 1 and shape[0] <= 3:

@@ -115,7 +115,7 @@ class Records:
             for logger in (self._curves, *self._loggers):
                 stack.callback(logger.on_end, self._done)
 
-    def check(self, done: int, info: GANInfo, state: GANState) -> None:
+    def check_finite(self, done: int, info: GANInfo, state: GANState) -> None:
         """Raise DivergenceError where a figure of round `done` or the state is not finite."""
         self._figures(done, info)
         self._check_finite(done, state)
@@ -153,7 +153,7 @@ class Records:
 
         Raises DivergenceError and SaveError as `log` does.
         """
-        self.check(done, info, state)
+        self.check_finite(done, info, state)
         latent, labels = self._fixed
         samples = draw_samples(self._algorithm, state, latent, labels, self._data)
         path = picture_path(self._pictures, done)
@@ -227,8 +227,9 @@ class SharedRecords:
         """Evaluate the state where that is due, and say whether it was."""
         if self._evaluations is None or not self._is_evaluated(done):
             return False
-        self._on_rank_0(lambda records: records.check(done, info, state))
+        self._on_rank_0(lambda records: records.check_finite(done, info, state))
         measure = partial(self._evaluations.take, algorithm, state)
+        # What all have measured, or what has gone wrong, is told by rank 0.
         take = _outcome(measure) if self._evaluations.by_all_ranks else measure
         self._on_rank_0(lambda records: records.evaluate(done, take))
         return True
@@ -251,10 +252,10 @@ class SharedRecords:
 
 
 def _outcome(function: Callable[[], T]) -> Callable[[], T]:
-    """Call the function now: another that returns what it returned, or raises what it raised."""
+    """Call the function now; the result returns what it returned, or raises what it raised."""
     try:
         found = function()
-    except NotFiniteError as error:
+    except Exception as error:
         raised = error
 
         def fail() -> T:

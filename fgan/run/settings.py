@@ -76,7 +76,7 @@ class Config:
     conditional: bool = _of_run(
         True, "", "with the classes as conditions (default: yes)", off="--unconditional"
     )
-    rounds: int = _of_run(500, "N", "in total (default: by the preset; of points {default})")
+    rounds: int = _of_run(500, "N", "in total (default: by the preset, else {default})")
     batch_size: int = _of_run(64, "B", "(default: by the preset, else {default})")
     seed: int = _of_run(0, "S", "of all random numbers (default: {default})")
     compile: bool | None = _of_run(
@@ -96,7 +96,7 @@ class Config:
     )
 
     model: str = _of_networks("auto", "NAME", f"{', '.join(MODELS)} (default: by the data)")
-    latent_dim: int = _of_networks(64, "Z", "(default: {default})")
+    latent_dim: int = _of_networks(64, "Z", "(default: by the preset, else {default})")
     width: int | None = _of_networks(None, "W", "channels or units (default: by the network)")
     critic_norm: str | None = _of_networks(
         None, "NORM", "none, layer, group, instance, spectral, weight"
@@ -123,10 +123,10 @@ class Config:
         "none", "WAY", f"of both rates to 0: {', '.join(DECAYS)} (default: by the preset)"
     )
     decay_from: float = _of_optimisers(
-        0.5, "SHARE", "of the rounds before the rates begin to fall (default: {default})"
+        0.5, "SHARE", "of the rounds before the rates fall (default: by the preset, else {default})"
     )
     ema_decay: float | None = _of_optimisers(
-        0.99, "E", "of the generator's average (default: by the rounds; of points {default})"
+        0.99, "E", "of the generator's average (default: by the preset, else {default})"
     )
     ema_warmup: bool = _of_optimisers(
         False, "", "shorter averaging at the start of the run (default: by the preset)"

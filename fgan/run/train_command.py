@@ -82,12 +82,13 @@ def train_command(
         console.print(f"all of them, as --config FILE.toml takes them{beside}:")
         try_round(console.print, run, data, algorithm, None if resume else out)
         return
-    judge = partial(_evaluator, console, run.config, data, data_root, target)
-    evaluator = judge() if launch.rank == 0 else None
+    make_evaluator = partial(_evaluator, console, run.config, data, data_root, target)
+    evaluator = make_evaluator() if launch.rank == 0 else None
     with named_loggers.opened(loggers, out, run.config, resume) as opened:
         # The other processes go on from here: what can fail in this one alone comes before.
         algorithm = _prepared(console, algorithm, run.config, launch, is_asked, target)
-        evaluator = evaluator or judge()  # in the others with the classifier that rank 0 has kept
+        if launch.rank > 0:  # with the classifier that rank 0 has kept on disk
+            evaluator = make_evaluator()
         state = train(
             algorithm,
             data,

@@ -1,6 +1,6 @@
 """One rank of a run that is begun, or gone on with: `test_resume_ranks.py` starts it.
 
-python tests/distributed/one_run.py SIZE FOLDER RANK ROUNDS
+python tests/distributed/one_run.py SIZE FOLDER ROUNDS RANK
 """
 
 import sys
@@ -12,7 +12,7 @@ from rank import group
 from run_cases import trained
 
 
-def main(size, folder, rank, rounds):
+def main(size, folder, rounds, rank):
     """Train in FOLDER/run up to ROUNDS, and resume what is there."""
     torch.set_num_threads(1)
     group(folder, rank, size, f"store-{rounds}", timeout=60)

@@ -199,7 +199,7 @@ class Measuring:
         return torch.stack([x[:, 0], x[:, 1], -x[:, 0]], 1).double()
 
 
-def judge(measuring=None):
+def points_evaluator(measuring=None):
     """An evaluator of points with a classifier, whose samples have no equal parts."""
     measuring = measuring or Measuring()
     features = Features("as they are", measuring, measuring.classify)
@@ -209,24 +209,52 @@ def judge(measuring=None):
 
 
 def evaluated(rank, size, folder):
-    """A run that all ranks evaluate, and how many samples this rank has measured; one that diverges
-    there, and one that rank 0 alone has an evaluator for."""
+    """A run that all ranks evaluate, and how many samples this rank has measured; what is raised
+    where features fail in some ranks, and where the ranks have other evaluators."""
 
     def own(algorithm, state, conditional=True):
         assert rank == 0
         return {"figure": float(state.round)}
 
-    own.best_by, measuring, broken = "figure", Measuring(), judge()
-    state = trained(folder / "together", evaluate_every=3, evaluator=judge(measuring))
+    own.best_by, measuring = "figure", Measuring()
+    together = points_evaluator(measuring)
+    state = trained(folder / "together", evaluate_every=3, evaluator=together)
     trained(folder / "own", evaluate_every=3, evaluator=own)
     trained(folder / "default", evaluate_every=3)
-    # Not finite in the last rank alone.
-    numbers = broken.features._replace(extract=lambda x: x.double() / (rank < size - 1))
-    broken.features = numbers
-    error = refused(lambda: trained(folder / "broken", evaluate_every=3, evaluator=broken))
-    other = judge() if rank == 0 else None
-    unequal = refused(lambda: trained(folder / "unequal", evaluate_every=3, evaluator=other))
-    return state, measuring.points, error, unequal
+    found = {"state": state, "measured": measuring.points}
+    for name, extract in FAILING.items():
+        failing = points_evaluator()
+        failing.features = failing.features._replace(extract=partial(extract, rank, size))
+        found[name] = refused(partial(trained, folder / name, evaluate_every=3, evaluator=failing))
+    others = {
+        "one": points_evaluator() if rank == 0 else None,
+        "another": Evaluator(points(60), samples=30 + rank),
+    }
+    for name, other in others.items():
+        found[name] = refused(partial(trained, folder / name, evaluate_every=3, evaluator=other))
+    return found
+
+
+def not_finite(rank, size, x):
+    """In the last rank alone."""
+    return x.double() / (rank < size - 1)
+
+
+def two_errors(rank, size, x):
+    """Of another kind in each rank."""
+    if rank < size - 1:
+        raise ValueError(f"bad features in rank {rank}")
+    return x.double() / 0
+
+
+def broken(rank, size, x):
+    """No ValueError, in the last rank alone."""
+    if rank == size - 1:
+        raise ZeroDivisionError("features without samples")
+    return x.double()
+
+
+FAILING = {"not finite": not_finite, "two errors": two_errors, "broken": broken}
 
 
 # --- the command line -----------------------------------------------------------------------------
@@ -266,7 +294,7 @@ def commands(rank, size, folder):
     found["dry run"] = fgan_(*SMALL, *out, "--dry-run")
     found["written"] = (folder / "run").exists()
     dist.barrier()
-    found["train"] = fgan_(*SMALL, *out, "--rounds", "4")
+    found["train"] = fgan_(*SMALL, *out, "--rounds", "4", "--evaluate-every", "4")
     found["occupied"] = fgan_(*SMALL, *out, "--rounds", "4")
     found["sample"] = fgan_("sample", folder / "run", "--num", "4", "--out", folder / "more.png")
     return found

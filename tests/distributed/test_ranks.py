@@ -9,7 +9,7 @@ import re
 
 import pytest
 from helpers import assert_close, assert_identical
-from run_cases import BATCH, judge, trained
+from run_cases import BATCH, points_evaluator, trained
 
 from fgan.run import checkpoints
 
@@ -149,24 +149,18 @@ def test_a_rank_that_stops_is_named_by_the_others(found, ranks):
 def test_ranks_evaluate_together(found, ranks, tmp_path):
     """Each measures its part of the samples, and the figures are those of one process."""
     _, folder = ranks
-    whole = trained(tmp_path / "run", parallel=False, evaluate_every=3, evaluator=judge())
+    whole = trained(
+        tmp_path / "run", parallel=False, evaluate_every=3, evaluator=points_evaluator()
+    )
     expected = figures(tmp_path / "run")
     assert [of_evaluation(line) for line in expected] == [0, 8, 0, 8]
     for got, line in zip(figures(folder / "evaluated" / "together"), expected, strict=True):
         assert got == pytest.approx(line, rel=1e-9, abs=1e-9)
-    measured = [of_rank["evaluated"][1] for of_rank in found]
+    measured = [of_rank["evaluated"]["measured"] for of_rank in found]
     assert sum(measured) == 2 * 37
     assert max(measured) - min(measured) <= 2
     for of_rank in found:
-        assert_close(of_rank["evaluated"][0], whole, atol=1e-9)
-
-
-def test_an_evaluator_of_rank_0_alone_is_refused(found):
-    """The others would wait for their part of another evaluation."""
-    for of_rank in found:
-        kind, message = of_rank["evaluated"][3]
-        assert kind == "ValueError"
-        assert message.startswith("rank 1 has evaluator = 'NoneType', and rank 0 has 'Evaluator'")
+        assert_close(of_rank["evaluated"]["state"], whole, atol=1e-9)
 
 
 def of_evaluation(line):
@@ -182,14 +176,36 @@ def test_every_evaluator_keeps_its_figures_and_the_best(name, count, ranks):
     assert (run / "best.pt").exists()
 
 
-def test_features_that_are_not_finite_in_one_rank_end_all(found):
-    """As a divergence, which names the round."""
+@pytest.mark.parametrize(
+    ("name", "kind", "message"),
+    [
+        ("not finite", "DivergenceError", "round 3: .* samples' features hold NaN or infinite"),
+        ("two errors", "ValueError", "bad features in rank 0"),
+        ("broken", "ZeroDivisionError|RuntimeError", "features without samples"),
+    ],
+)
+def test_features_that_fail_in_one_rank_end_all(found, name, kind, message):
+    """With one error; its own class is kept where all ranks know it."""
     for of_rank in found:
-        kind, message = of_rank["evaluated"][2]
-        assert kind == "DivergenceError"
-        assert message.startswith("round 3: ")
-        assert "samples' features hold NaN or infinite values" in message
-        assert of_rank["evaluated"][2] == found[0]["evaluated"][2]
+        raised, text = of_rank["evaluated"][name]
+        assert re.fullmatch(kind, raised)
+        assert re.match(message, text)
+        assert text == found[0]["evaluated"][name][1]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("one", "rank 1 has evaluator = 'NoneType', and rank 0 has 'Evaluator'"),
+        ("another", "rank 1 has evaluator = '31 samples, seed 0, 31 of "),
+    ],
+)
+def test_other_evaluators_of_other_ranks_are_refused(found, name, message):
+    """The ranks would wait for parts of another evaluation, or mix the figures of two."""
+    for of_rank in found:
+        kind, text = of_rank["evaluated"][name]
+        assert kind == "ValueError"
+        assert text.startswith(message)
 
 
 # --- the command line -----------------------------------------------------------------------------

@@ -1,5 +1,7 @@
-"""A run that other numbers of processes go on with. Six starts of Python: where 4 ranks are asked
-for (`FGAN_RANKS="2 4" python -m pytest tests/distributed`). With two ranks, `test_ranks.py` has it.
+"""A run that other numbers of processes go on with: two, one and four.
+
+Seven starts of Python, where four ranks are asked for: `FGAN_RANKS="2 4" python -m pytest
+tests/distributed`. `test_ranks.py` has the same with two ranks and one.
 """
 
 import pytest
@@ -18,9 +20,14 @@ def test_two_ranks_then_one_then_four_end_like_an_unbroken_run(tmp_path):
         folder = tmp_path / "ranks"
         folder.mkdir(exist_ok=True)
         command = [HERE / "one_run.py", size, folder]
-        processes = [started(folder, *command, rank, rounds) for rank in range(size)]
-        codes = [process.wait(timeout=200) for process in processes]
-        assert codes == [0] * size, (folder / f"{rounds}.log").read_text()
+        processes = [started(folder, *command, rounds, rank) for rank in range(size)]
+        try:
+            codes = [process.wait(timeout=200) for process in processes]
+        finally:
+            for process in processes:
+                process.kill()
+                process.wait()
+        assert codes == [0] * size, (folder / "0.log").read_text()
         saved = checkpoints.load(folder / "run" / "checkpoint.pt", like=state)
         assert saved.round.item() == rounds
     assert_close(saved, state, atol=1e-9)

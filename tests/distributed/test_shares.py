@@ -20,6 +20,7 @@ from fgan.objectives import (
     adversarial_generator,
 )
 from fgan.penalties import zero_centered_penalty
+from fgan.seeds import mix_seed
 
 SIZE = 12
 RANKS = (1, 2, 3, 4)
@@ -86,23 +87,38 @@ def test_the_noise_of_all_ranks_is_that_of_one_process(size, times, index, sampl
 
 @pytest.mark.parametrize("rows", [1, BLOCK, BLOCK + 1, 700, 3 * 700, 2 * 700 + BLOCK + 5])
 def test_a_block_of_the_noise_does_not_depend_on_the_rest_of_the_batch(rows):
-    """A larger batch has the same beginning, and other random numbers behind it.
+    """A larger batch has the same beginning, and no random number twice.
 
     The generator's latents take the places of the batch in turn, whatever their number.
     """
     algorithm = with_draws()
     large = algorithm.noise(7, 0, 700, generator_batch_size=rows)
-    small = algorithm.noise(7, 0, BLOCK)
+    # The generator's latents in the first block, which are drawn before the rest.
+    first = sum(min(BLOCK, rows - start) for start in range(0, rows, 700))
+    small = algorithm.noise(7, 0, BLOCK, generator_batch_size=first)
     assert large.generator_latent.shape == (rows, algorithm.latent_dim)
     assert large.extra["generator"]["jitter"].shape == (rows, 5)
     assert_identical(large.critic_latent[:, :BLOCK], small.critic_latent)
-    blocks = large.critic_latent[:, : 2 * BLOCK].unflatten(1, (2, BLOCK))
-    assert not (blocks[:, 0] == blocks[:, 1]).any()
+    assert_identical(large.mix[:, :BLOCK], small.mix)
+    for name, drawn in small.extra["critic"].items():
+        if drawn.numel():
+            assert_identical(large.extra["critic"][name][:, :BLOCK], drawn)
+    passes = [large.generator_latent[start : start + BLOCK] for start in range(0, rows, 700)]
+    assert_identical(torch.cat(passes), small.generator_latent)
     for x in (large.critic_latent.flatten(0, 1), large.generator_latent):
-        assert len(x.unique(dim=0)) == len(x)  # no latent twice
-    others = algorithm.noise(7, 0, 700, generator_batch_size=rows + 700).generator_latent
-    assert others.mean().abs() < 0.2
-    assert (others.std() - 1).abs() < 0.2
+        assert len(x.unique(dim=0)) == len(x)
+
+
+@pytest.mark.parametrize("size", [1, 64, BLOCK])
+def test_a_batch_of_one_block_has_one_seed(size):
+    """As in version 0.1, whose runs are resumed and played again."""
+    algorithm = fgan.wgan_gp(*pair(), n_critic=2)
+    source = torch.Generator().manual_seed(mix_seed(7, 2, 3))
+    options = dict(generator=source, dtype=torch.float64)
+    drawn = algorithm.noise(7, 3, size)
+    assert_identical(drawn.critic_latent, torch.randn(2, size, LATENT, **options))
+    assert_identical(drawn.generator_latent, torch.randn(size, LATENT, **options))
+    assert_identical(drawn.mix, torch.rand(2, size, **options))
 
 
 class CountDrawn(TorchDispatchMode):
