@@ -21,8 +21,8 @@ logging.getLogger("torch.__trace").propagate = True
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
-# A shell ignores Ctrl-C in what it starts in the background, and nohup ignores SIGHUP; so would every
-# run of the tests.
+# A shell ignores Ctrl-C in what it starts in the background, and nohup SIGHUP. So would every run
+# of the tests.
 for _signal, _handler in (
     (signal.SIGINT, signal.default_int_handler),
     (getattr(signal, "SIGHUP", signal.SIGINT), signal.SIG_DFL),
