@@ -63,7 +63,8 @@ def _spread(values: Sequence[float | None], style: str) -> str:
     if not known:
         return ""
     mean = format(statistics.mean(known), style)
-    return mean if len(known) == 1 else f"{mean} ± {format(statistics.stdev(known), style)}"
+    is_one = len(set(known)) == 1  # run or value, without a spread
+    return mean if is_one else f"{mean} ± {statistics.stdev(known):.2g}"
 
 
 def reached(curve: Sequence[Row], preset: Preset) -> Row | None:
