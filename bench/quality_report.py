@@ -31,7 +31,8 @@ def report(rows: Sequence[Row], preset: Preset) -> str:
             groups.setdefault(key, []).append(row)
     known = [n for n in COLUMNS if any(n in row["figures"] for row in rows)]
     head = ["recipe", "", "way", "budget", "seeds", "rounds", "core s"]
-    head += [COLUMNS[name] for name in known] + ["s to the bar", "ρ"]
+    has_bar = preset.frechet > 0
+    head += [COLUMNS[name] for name in known] + ["s to the bar"] * has_bar + ["ρ"]
     lines = [_line(head), _line(["---"] * len(head))]
     for key, group in groups.items():
         recipe, conditional, way, budget = key
@@ -39,16 +40,17 @@ def report(rows: Sequence[Row], preset: Preset) -> str:
         cells += [str(len(group)), _spread([r["rounds"] for r in group], ".0f")]
         cells.append(_spread([r["core_seconds"] for r in group], ".3g"))
         cells += [_spread([r["figures"].get(name) for r in group], ".3g") for name in known]
-        cells += [_to_bar(group, preset), _spread([correlation(r["curve"]) for r in group], ".2f")]
+        cells += [_to_bar(group, preset)] * has_bar
+        cells.append(_spread([correlation(r["curve"]) for r in group], ".2f"))
         lines.append(_line(cells))
     for row in rows:
         if row["recipe"] == "real":
             found = [_spread([row["figures"].get(name)], ".3g") for name in known]
-            lines.append(_line(["real samples", *[""] * 6, *found, "", ""]))
+            lines.append(_line(["real samples", *[""] * 6, *found, *[""] * (1 + has_bar)]))
     bar = f"Fréchet ≤ {preset.frechet:g}, label accuracy ≥ {preset.label_accuracy:g}"
-    notes = (
-        f"s to the bar: core seconds of training until {bar} (2,000 samples); ρ: Spearman's "
-        "correlation of the critic's distance and the measured one along the run."
+    notes = f"s to the bar: core seconds of training until {bar} (2,000 samples); " * has_bar
+    notes += (
+        "ρ: Spearman's correlation of the critic's distance and the measured one along the run."
     )
     return "\n".join([*lines, "", notes])
 

@@ -678,13 +678,6 @@ BREAKS = {
     "rank 0 evaluates alone": Break(
         "Evaluations.__init__", "ranks.size > 1 and", "False and", "ranks",
     ),
-    "every rank raises its own error of an evaluation": Break(
-        "gathering._raise_in_all", "error is not None and sender == rank", "error is not None",
-        "ranks",
-    ),
-    "a failed evaluation of one rank is not told": Break(
-        "records._outcome", "except Exception as error", "except ValueError as error", "ranks",
-    ),
     "every rank draws the whole noise": Break(
         "noise._blocks", "range(part.start - part.start % BLOCK, part.stop, BLOCK)",
         "range(0, batch_size, BLOCK)", "shares",
