@@ -101,7 +101,7 @@ class _Block(NamedTuple):
     """Samples of a batch that are drawn from one seed."""
 
     seed: tuple[int, ...]
-    """What tells it from the other blocks; the first block has the seed of the round."""
+    """Numbers that are mixed into the round's seed: none for the first block, else its index."""
     size: int
     own: slice
     """The samples that belong to this process, counted in the block."""
@@ -119,7 +119,7 @@ def _blocks(part: slice, batch_size: int, rows: int) -> Iterator[_Block]:
 
 
 class _Drawn(NamedTuple):
-    """The random tensors of a block: what of them belongs to this process."""
+    """This process's part of the random tensors of a block."""
 
     critic: list[Tensor]
     """[n_critic, samples, ...]: latent, mix, and what the objective declares"""

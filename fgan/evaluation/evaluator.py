@@ -94,7 +94,10 @@ class Evaluator:
 
     @property
     def identity(self) -> str:
-        """What two evaluators have in common whose figures are comparable."""
+        """Equal for evaluators with the same settings, real samples and features.
+
+        The processes of a data-parallel run compare it.
+        """
         real = in_float64(self.real.samples).sum()
         identity = f"{self.samples} samples, seed {self.seed}, {len(self.real)} of {real:.6g}"
         if not self.features.is_patches:
@@ -127,14 +130,14 @@ class Evaluator:
         conditional = conditional and self.real.labels is not None
         measure = partial(self._measure, algorithm, state, conditional)
         measured = _Measured(*gathered(measure, self.samples, share, state.round.device))
+        real = as_generated(self.real.samples, measured.fake)
         if self.features.is_patches:
-            real = as_generated(self.real.samples, measured.fake)
             found = {OF_PATCHES: of_patches(real, measured.fake, self.seed)[OF_PATCHES]}
         else:
             found = self._in_features(measured)
-        real = as_generated(self.real.samples, measured.fake).to(state.round.device)
-        labels = conditions(self.real).to(real.device)
-        of_real = scores(algorithm, state, real, labels, conditional)
+        device = state.round.device
+        labels = conditions(self.real).to(device)
+        of_real = scores(algorithm, state, real.to(device), labels, conditional)
         return found | {"critic_distance": float(of_real.mean() - measured.score.mean())}
 
     def _measure(
