@@ -682,6 +682,10 @@ BREAKS = {
         "noise._blocks", "range(part.start - part.start % BLOCK, part.stop, BLOCK)",
         "range(0, batch_size, BLOCK)", "shares",
     ),
+    "every rank raises its own error of an evaluation": Break(
+        "gathering._raise_in_all", "error is not None and sender == rank", "error is not None",
+        "ranks",
+    ),
     "BatchNorm by the mean of the processes' variances": Break(
         "SynchronizedBatchNorm.forward", "mean = total(x.sum(axes), self.group) / count",
         "mean = x.sum(axes) / count * self.group.size", "data_parallel",

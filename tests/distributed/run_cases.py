@@ -226,6 +226,11 @@ def evaluated(rank, size, folder):
         failing = points_evaluator()
         failing.features = failing.features._replace(extract=partial(extract, rank, size))
         found[name] = refused(partial(trained, folder / name, evaluate_every=3, evaluator=failing))
+    algorithm, failing = fgan.data_parallel(game()[0]), points_evaluator()
+    failing.features = failing.features._replace(extract=partial(two_errors, rank, size))
+    found["without a run"] = refused(
+        partial(failing, algorithm, algorithm.init(0), share=algorithm.share)
+    )
     others = {
         "one": points_evaluator() if rank == 0 else None,
         "another": Evaluator(points(60), samples=30 + rank),

@@ -181,6 +181,7 @@ def test_every_evaluator_keeps_its_figures_and_the_best(name, count, ranks):
     [
         ("not finite", "DivergenceError", "round 3: .* samples' features hold NaN or infinite"),
         ("two errors", "ValueError", "bad features in rank 0"),
+        ("without a run", "ValueError", "bad features in rank 0"),
         ("broken", "ZeroDivisionError|RuntimeError", "features without samples"),
     ],
 )
