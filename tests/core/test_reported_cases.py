@@ -16,14 +16,6 @@ import fgan
 SIZE = 8
 
 
-@pytest.fixture(autouse=True)
-def seeded():
-    """Modules and data of the same bits in every run, and the global generator as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        yield
-
-
 def played(algorithm, real, **options):
     """The state and the info of one round from the modules' own weights."""
     noise = algorithm.noise(0, 0, real.shape[1])

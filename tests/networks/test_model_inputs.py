@@ -32,11 +32,6 @@ from fgan.models.blocks import LabelConv2d, UpsampleConv2d
 from fgan.models.layers import Generator, join
 
 
-@pytest.fixture(autouse=True)
-def _seeded() -> None:
-    torch.manual_seed(0)
-
-
 # --- errors ---------------------------------------------------------------------------------------
 
 

@@ -31,11 +31,6 @@ from fgan.models import (
 from fgan.models.layers import Critic
 
 
-@pytest.fixture(autouse=True)
-def _seeded() -> None:
-    torch.manual_seed(0)
-
-
 # --- shapes, types and ranges ---------------------------------------------------------------------
 
 
