@@ -4,8 +4,9 @@ from typing import Any, NamedTuple
 
 from fgan.data import DataSet
 from fgan.penalties import SAMPLE_AT
+from fgan.recipes import RECIPES
 from fgan.run.configuration import Config
-from fgan.run.presets import complete
+from fgan.run.presets import DEFAULT, complete
 
 CONTESTANTS: dict[str, dict[str, Any]] = {
     "gan": {"recipe": "gan"},
@@ -24,6 +25,7 @@ CONTESTANTS: dict[str, dict[str, Any]] = {
     if at != "real_and_fake"
 }
 """Settings of the command line by the name in the table; all others are the preset's."""
+CONTESTANTS |= {f"{name} paper": {"recipe": name, "preset": "paper"} for name in RECIPES}
 
 
 class Preset(NamedTuple):
@@ -69,4 +71,5 @@ def config_of(
     given |= {"data": preset.data, "conditional": conditional, "seed": seed, "rounds": rounds}
     if preset is PRESETS["toy"]:
         given |= {"width": 4, "latent_dim": 4, "batch_size": 8, "compile": False}
-    return complete(given, "minutes", data.sample_shape, data.num_classes)
+    preset_name = given.pop("preset", DEFAULT)
+    return complete(given, preset_name, data.sample_shape, data.num_classes)

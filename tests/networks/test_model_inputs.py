@@ -31,7 +31,6 @@ from fgan.models import (
 from fgan.models.blocks import LabelConv2d, UpsampleConv2d
 from fgan.models.layers import Generator, join
 
-
 # --- errors ---------------------------------------------------------------------------------------
 
 

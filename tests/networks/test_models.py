@@ -30,7 +30,6 @@ from fgan.models import (
 )
 from fgan.models.layers import Critic
 
-
 # --- shapes, types and ranges ---------------------------------------------------------------------
 
 
