@@ -6,6 +6,7 @@ compilers know. `torch.func` has no rule for it; the rules are here.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -65,6 +66,26 @@ def _all_reduce_of_members(info: Any, in_dims: Any, x: Tensor, *settings: str) -
 
 def _wait_for_members(info: Any, in_dims: Any, x: Tensor) -> Any:
     return torch.ops._c10d_functional.wait_tensor(x), in_dims[0]
+
+
+def agreement(group: Any = None) -> Callable[[int], int]:
+    """A function that takes a number of every process and returns the smallest to all of them.
+
+    All processes of the group have to call `agreement`, and later the function, in the same order.
+    The numbers travel between the hosts, so no device is waited for. A process that does not come
+    is an error after the time-out of the group.
+    """
+    group = dist.group.WORLD if group is None else group
+    if "cpu:" not in dist.get_backend_config(group):
+        members = dist.get_process_group_ranks(group)
+        group = dist.new_group(members, backend="gloo", use_local_synchronization=True)
+
+    def smallest(number: int) -> int:
+        found = torch.tensor([number], device="cpu")
+        dist.all_reduce(found, dist.ReduceOp.MIN, group=group)
+        return int(found)
+
+    return smallest
 
 
 def total(x: Tensor, group: Group) -> Tensor:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from fgan import tree
 from fgan.algorithm import of_parts
-from fgan.collectives import Group, group_of, total
+from fgan.collectives import Group, agreement, group_of, total
 from fgan.compiler.compile import check_one_eager_run
 from fgan.recipes import check_algorithm
 from fgan.shares import Share, check_no_whole_batch
@@ -50,6 +50,11 @@ def data_parallel(
     fewer samples make its statistics noisier, and rounds are no longer those of one process. Its
     running statistics are the processes' average. `fgan.networks.synchronized(module)` makes it
     exact. Integer buffers, such as counters, are each process's own.
+
+    A round that `fgan.compile` captures as a CUDA graph contains the all-reduces. All processes
+    capture it in the same round, or none does, as NCCL asks for. NCCL's watchdog does not see a
+    captured all-reduce: before a loop of your own reads figures, `torch.distributed.barrier()` ends
+    it with an error if a process hangs. `fgan.train` does that by itself.
 
     It composes: `fgan.compile(fgan.population(fgan.data_parallel(fgan.accumulate(algorithm, n))))`,
     with any of these left out. `fgan.skip_nonfinite` is called on the data-parallel algorithm, so
@@ -106,7 +111,8 @@ def data_parallel(
 
     init.__doc__, noise.__doc__ = algorithm.init.__doc__, algorithm.noise.__doc__
     changed = whole._replace(critic_gradient=critic_gradient, generator_gradient=generator_gradient)
-    return algorithm._replace(init=init, noise=noise, share=share, **of_parts(changed))
+    agree = agreement(group)
+    return algorithm._replace(init=init, noise=noise, share=share, agree=agree, **of_parts(changed))
 
 
 def mean(

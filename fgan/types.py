@@ -331,6 +331,9 @@ class Algorithm(NamedTuple):
     share: Share | None = None
     """Of a data-parallel algorithm (`fgan.data_parallel`): the (rank, size) of this process, whose
     part of the data it takes."""
+    agree: Callable[[int], int] | None = None
+    """Of a data-parallel algorithm: takes a number of every process and returns the smallest.
+    `fgan.compile` asks it before a round is captured as a CUDA graph."""
 
     @property
     def fakes(self) -> GenerateFunction:

@@ -431,6 +431,21 @@ BREAKS = {
     "tensors of a CUDA graph returned without a copy": Break(
         "cuda_graphs._launch", "return info", "return captured.info", "cuda_graphs",
     ),
+    "a process captures a CUDA graph by itself": Break(
+        "CUDAGraphedStep.__init__", "agree or int", "int", "cuda_graphs",
+    ),
+    "a compiled data-parallel step asks nobody": Break(
+        "CompiledStep.__init__", "agree=algorithm.agree", "agree=None", "group_of_one",
+    ),
+    "captured where one process can": Break(
+        "collectives.agreement", "dist.ReduceOp.MIN", "dist.ReduceOp.MAX", "data_parallel",
+    ),
+    "figures read that no watchdog sees": Break(
+        "SharedRecords.log", "self._watch(info)", "pass", "group_of_one",
+    ),
+    "the watchdog sees nothing": Break(
+        "Several.watch", "dist.all_reduce(torch.zeros(1, device=device))", "pass", "group_of_one",
+    ),
     "CUDA graph launched for another state": Break(
         "expect_state", "if addresses != self._state_addresses:", "if not self._state_addresses:",
         "cuda_graphs",

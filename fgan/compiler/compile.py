@@ -166,7 +166,9 @@ class CompiledStep:
         self._round_of_parts = _round(
             algorithm, self._critic_update, self._generator_update, self._all_fakes
         )
-        self._graphed = CUDAGraphedStep(self._in_place_round, host_tensors=self._host_tensors)
+        self._graphed = CUDAGraphedStep(
+            self._in_place_round, host_tensors=self._host_tensors, agree=algorithm.agree
+        )
 
     def __call__(self, state: GANState, batch: Batch, noise: Noise) -> tuple[GANState, GANInfo]:
         """One round."""

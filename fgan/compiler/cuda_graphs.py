@@ -67,6 +67,10 @@ class CUDAGraphedStep:
     host_tensors: the CPU tensors beside the inputs that the round reads. A CUDA graph holds the
         values that they had at the capture, so the round is captured again after one was written to
         in place.
+    agree: the smallest of the numbers that all processes of a data-parallel algorithm give. NCCL
+        asks that all of them capture a collective, or none, and launch graphs of the same capture
+        (its user guide, "Using NCCL with CUDA Graphs"). So a process that cannot capture a round
+        yet keeps the others from it.
     """
 
     def __init__(
@@ -74,8 +78,10 @@ class CUDAGraphedStep:
         step: Round,
         capture: Capture = capture_cuda_graph,
         host_tensors: Callable[[], list[Tensor]] = list,
+        agree: Callable[[int], int] | None = None,
     ) -> None:
         self._step, self._capture_function, self._host_tensors = step, capture, host_tensors
+        self._agree: Callable[[int], int] = agree or int
         self._copy_all = _torch.foreach_copy_
         self._captured: dict[Any, CapturedRound | None] = {}
         self._state_leaves: list[Tensor] = []
@@ -86,12 +92,12 @@ class CUDAGraphedStep:
         self.expect_state(state)
         inputs, shapes = signature((batch, noise))
         key = shapes, autocast_dtypes()
-        if key not in self._captured:
-            _, info = self._step(state, *_copy(batch, noise))
-            self._captured[key] = None
-            return state, info
         captured = self._valid(key)
         if captured is None:
+            if not self._agree(key in self._captured):
+                _, info = self._step(state, *_copy(batch, noise))
+                self._captured[key] = None
+                return state, info
             captured = self._captured[key] = self._capture(state, batch, noise)
         return state, self._launch(captured, inputs)
 

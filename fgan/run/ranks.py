@@ -84,6 +84,12 @@ class Ranks:
         """Whether any rank was asked to stop: the same answer in all, once for each batch."""
         return asked.is_set()
 
+    def watch(self, device: torch.device) -> None:
+        """Let NCCL's watchdog see whether the rounds so far come to an end on this device.
+
+        It does not see a collective in a CUDA graph. This one, outside, waits for it.
+        """
+
     def check_same(self, state: GANState, done: int) -> None:
         """Raise RankError, naming the first leaf, unless all ranks have the bits of this state."""
 
@@ -250,6 +256,10 @@ class Several(Ranks):
             work.wait()
             self._pending = highest, None
         return int(highest)
+
+    def watch(self, device: torch.device) -> None:
+        if device.type != "cpu":  # gloo has no watchdog: each of its collectives has the time-out
+            dist.all_reduce(torch.zeros(1, device=device))
 
     # --- checks -----------------------------------------------------------------------------------
 

@@ -227,6 +227,7 @@ class SharedRecords:
         """Evaluate the state where that is due, and say whether it was."""
         if self._evaluations is None or not self._is_evaluated(done):
             return False
+        self._watch(info)
         self._on_rank_0(lambda records: records.check_finite(done, info, state))
         measure = partial(self._evaluations.take, algorithm, state)
         # What all have measured, or what has gone wrong, is told by rank 0.
@@ -236,6 +237,7 @@ class SharedRecords:
 
     def log(self, done: int, info: GANInfo) -> None:
         """`Records.log` in rank 0."""
+        self._watch(info)
         self._on_rank_0(lambda records: records.log(done, info))
 
     def save(self, done: int, info: GANInfo, state: GANState) -> None:
@@ -243,8 +245,13 @@ class SharedRecords:
 
         Raises RankError where one has another, and what `Records.save` raises.
         """
+        self._watch(info)
         self._ranks.check_same(state, done)
         self._on_rank_0(lambda records: records.save(done, info, state))
+
+    def _watch(self, info: GANInfo) -> None:
+        """Before anything waits for the device."""
+        self._ranks.watch(info.critic_loss.device)
 
     def _on_rank_0(self, function: Callable[[Records], None]) -> None:
         records = self._records

@@ -2,45 +2,12 @@
 
 import pytest
 import torch
+from captures import FakeCapture, in_place
 from helpers import assert_close, assert_identical, make_batch, make_round, pair
 
 import fgan
 from fgan import tree
 from fgan.compiler.cuda_graphs import CUDAGraphedStep
-
-
-class FakeCapture:
-    """Captures like a CUDA graph, on any device: the function runs at a launch only."""
-
-    def __init__(self):
-        self.captures = self.launches = 0
-
-    def __call__(self, function):
-        self.captures += 1
-        # The memory of the figures: a capture does not know their values.
-        fields = {name: torch.full((), torch.nan, dtype=torch.float64) for name in FIGURES}
-        terms = {"gradient_penalty": torch.full((), torch.nan, dtype=torch.float64)}
-        info = fgan.GANInfo(**fields, terms=terms)
-
-        def launch():
-            self.launches += 1
-            tree.map(torch.Tensor.copy_, info, function())
-
-        return launch, info
-
-
-FIGURES = [name for name in fgan.GANInfo._fields if name != "terms"]
-
-
-def in_place(algorithm):
-    """A round that writes the new state into the old one's memory, as compiled rounds do."""
-
-    def step(state, batch, noise):
-        new, info = algorithm.step(state, batch, noise)
-        tree.map(torch.Tensor.copy_, state, new)
-        return state, info
-
-    return step
 
 
 def run(step, algorithm, sizes, state=None):
@@ -171,6 +138,20 @@ def test_a_host_tensor_that_changes_in_place_is_captured_again(algorithm):
         state, _ = step(state, *inputs)
         assert capture.captures == 2
     assert step.launch_if_same_state(state, *inputs) is not None
+
+
+def test_processes_capture_together_or_not_at_all(algorithm):
+    """Each round that is not launched asks what the others can do; a launch asks nobody."""
+    others, told = [1, 0, 1], []
+
+    def agree(number):
+        told.append(number)
+        return min(number, others.pop(0))
+
+    capture = FakeCapture()
+    got = run(CUDAGraphedStep(in_place(algorithm), capture, agree=agree), algorithm, [4] * 5)
+    assert_identical(got, run(algorithm.step, algorithm, [4] * 5))
+    assert (told, capture.captures, capture.launches) == ([0, 1, 1], 1, 3)
 
 
 @pytest.mark.gpu

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
+from captures import FakeCapture, in_place
 from helpers import LATENT, RECIPES, Counting, Generator, make, make_batch, pair
 from torch import nn
 from torch.func import grad, vmap
@@ -18,6 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import fgan
 from fgan import tree
 from fgan.collectives import group_of, total
+from fgan.compiler.cuda_graphs import CUDAGraphedStep
 from fgan.networks import synchronized
 from fgan.objectives import Head, Penalty, adversarial, adversarial_generator
 from fgan.penalties import zero_centered_penalty
@@ -286,6 +288,27 @@ def collectives(rank, size):
     return found | {"graphs": backend.sent}
 
 
+def captures(rank, size):
+    """The captures after each round, and the states of captured and of eager rounds.
+
+    The last rank's state moves to other memory before the second round.
+    """
+    found, states = [], []
+    algorithm = fgan.data_parallel(of_recipe("wgan_gp")(None))
+    for is_captured in (True, False):
+        capture, state = FakeCapture(), algorithm.init(0)
+        graphed = CUDAGraphedStep(in_place(algorithm), capture, agree=algorithm.agree)
+        step = graphed if is_captured else algorithm.step
+        for index in range(5):
+            if (index, rank) == (1, size - 1):
+                state = tree.clone(state)
+            batch, noise = make_batch(size=SIZE // size), algorithm.noise(0, index, SIZE)
+            state, _ = step(state, batch, noise)
+            found.append(capture.captures)
+        states.append(tree.clone(state))
+    return {"captures": found[:5], "states": states, "agreed": algorithm.agree(3 + rank)}
+
+
 def sums(rank, size):
     """`total` alone, vmapped, and its first and second derivative."""
     group = group_of()
@@ -390,6 +413,7 @@ def sharded_weights(rank, size):
 OTHERS: dict[str, Callable[[int, int], Any]] = {
     "first states": first_states,
     "collectives": collectives,
+    "captures": captures,
     "sums": sums,
     "derivative of a round": derivative_of_a_round,
     "in bfloat16": in_bfloat16,

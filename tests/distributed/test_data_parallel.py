@@ -60,6 +60,15 @@ def test_an_update_sends_one_tensor(found):
         assert sorted(sent["graphs"]) == [0, 1, 1]  # the fakes, and the two updates
 
 
+def test_all_ranks_capture_a_cuda_graph_in_the_same_round(found):
+    """The one whose state has moved keeps the others from it; a stand-in captures."""
+    for of_rank in found:
+        got = of_rank["captures"]
+        assert got["captures"] == [0, 0, 1, 1, 1]
+        assert_identical(*got["states"])
+        assert got["agreed"] == 3
+
+
 def test_a_sum_and_its_derivatives(found):
     """Beside the closed forms: y = Σ_r x_r, L_r = (r + 1) y³."""
     size = len(found)

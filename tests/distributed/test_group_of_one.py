@@ -6,13 +6,15 @@ import pytest
 import torch
 import torch.distributed as dist
 from helpers import assert_close, assert_identical, make, make_round, pair
+from run_cases import points_evaluator, trained
 from torch import nn
 
 import fgan
 from fgan import tree
 from fgan.collectives import group_of, total
 from fgan.networks import mixing_layers, synchronized
-from fgan.run.ranks import checksum
+from fgan.run.ranks import Several, checksum
+from fgan.run.records import Records
 
 
 @pytest.fixture
@@ -277,6 +279,48 @@ def test_a_checksum_sees_every_bit(dtype):
         assert checksum(zeros) != checksum(-zeros)
 
 
+# --- what NCCL's watchdog sees -------------------------------------------------------------------
+
+
+def test_the_device_is_waited_for_behind_an_all_reduce(group, tmp_path, monkeypatch):
+    """On a device other than the CPU, before figures or a state are read; `meta` stands for it."""
+    sent = []
+    monkeypatch.setattr(dist, "all_reduce", lambda x: sent.append((x.device.type, x.shape)))
+    for device, expected in ("cpu", []), ("meta", [("meta", (1,))]):
+        Several().watch(torch.device(device))
+        assert sent == expected
+
+
+def test_every_reading_of_figures_is_watched(group, tmp_path, monkeypatch):
+    """An evaluation, a line of metrics, a checkpoint: the all-reduce comes first."""
+    seen = []
+    for owner, name in (
+        (Several, "watch"),
+        (Several, "check_same"),
+        (Records, "check_finite"),
+        (Records, "log"),
+    ):
+        was = getattr(owner, name)
+
+        def noted(*args, name=name, was=was, **kwargs):
+            seen.append(name)
+            return was(*args, **kwargs)
+
+        monkeypatch.setattr(owner, name, noted)
+    every = dict(log_every=1, sample_every=2, evaluate_every=2)
+    trained(tmp_path / "run", rounds=2, **every, evaluator=points_evaluator())
+    round_1, round_2 = ["watch", "log"], ["watch", "check_finite", "watch", "log", "watch"]
+    assert seen == [*round_1, *round_2, "check_same", "check_finite"]
+
+
+def test_a_compiled_step_asks_before_it_captures(group):
+    """`fgan.compile` hands the question of the data-parallel algorithm on."""
+    algorithm = fgan.data_parallel(fgan.wgan_gp(*pair()))
+    assert fgan.compile(algorithm, backend="interpreter").step._graphed._agree is algorithm.agree
+    members = fgan.compile(fgan.population(algorithm), backend="interpreter")
+    assert members.step._graphed._agree is algorithm.agree
+
+
 # --- CUDA -----------------------------------------------------------------------------------------
 
 
@@ -300,3 +344,13 @@ def test_nccl_sums_in_every_kind_of_round(group, way):
         state, _ = algorithm.step(state, batch, noise)
         expected, _ = single.step(expected, batch, noise)
     assert_close(tree.clone(state), expected, atol=1e-9)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("group", ["nccl"], indirect=True)
+def test_numbers_are_agreed_on_beside_nccl(group):
+    """By a group of gloo of the same processes; the watched all-reduce goes through NCCL."""
+    algorithm = fgan.data_parallel(fgan.wgan_gp(*(module.cuda() for module in pair())))
+    assert algorithm.agree(5) == 5
+    Several().watch(torch.device("cuda"))
+    torch.cuda.synchronize()
