@@ -190,9 +190,14 @@ class Spare(nn.Module):
 
 
 @pytest.mark.parametrize(
-    "backend", ["interpreter", pytest.param("inductor", marks=needs_cpp_compiler)]
+    ("update", "backend"),
+    [
+        (remembering, "interpreter"),
+        (looking_ahead, "interpreter"),
+        (changing_places, "interpreter"),
+        pytest.param(changing_places, "inductor", marks=needs_cpp_compiler),
+    ],
 )
-@pytest.mark.parametrize("update", [remembering, looking_ahead, changing_places])
 def test_a_leaf_that_becomes_another_is_read_before_it_is_written(update, backend):
     """Donated memory is overwritten leaf by leaf, and a value that moves between leaves is kept."""
     generator, critic = pair()

@@ -117,7 +117,7 @@ def test_a_name_that_has_moved_falls_back_to_torch_compile(name, monkeypatch):
     monkeypatch.setitem(_torch._PATHS, name, f"{module}:{attribute}_moved")
     table = "_TRACING" if name in _torch._TRACING else "_INDUCTOR"
     monkeypatch.setitem(getattr(_torch, table), name, f"{module}:{attribute}_moved")
-    algorithm = fgan.wgan_gp(*pair(conditional=True, norm=True), n_critic=2, ema_decay=0.9)
+    algorithm = fgan.gan(*pair(conditional=True, norm=True), n_critic=2, ema_decay=0.9)
     with pytest.warns(UserWarning, match=f"{attribute}_moved.*not donated") as caught:
         compiled = fgan.compile(algorithm, backend=backend)
     assert len(caught) == 1

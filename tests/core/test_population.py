@@ -55,7 +55,10 @@ def play_alone(algorithms, conditional=False, rounds=2):
     return path
 
 
-@pytest.mark.parametrize("way", ["eager", "donated", "pure"])
+@pytest.mark.parametrize(
+    ("conditional", "way"),
+    [(False, "eager"), (True, "eager"), (False, "pure"), (True, "donated")],
+)
 def test_a_population_is_an_algorithm(recipe, conditional, way):
     """Each member is the run that it is alone, compiled in three programs or not at all."""
     algorithm = recipe(*pair(conditional=conditional, norm=True), n_critic=2, ema_decay=0.9)
@@ -360,10 +363,12 @@ def test_a_compiled_step_is_not_transformed(transform, donate):
 
 
 @pytest.mark.skipif(not shutil.which("c++") and not shutil.which("g++"), reason="no C++ compiler")
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
-def test_inductor_runs_a_population(dtype):
-    """Generated code, rewritten and donated to, with BatchNorm and a weight for each member."""
-    players, weights = pair(norm=True, dtype=dtype), torch.tensor([0.3, 1.0, 3.0], dtype=dtype)
+def test_inductor_runs_a_population():
+    """Generated code, rewritten and donated to, with BatchNorm and a weight for each member.
+
+    In float32, for which the graph is rewritten most.
+    """
+    players, weights = pair(norm=True, dtype=torch.float32), torch.tensor([0.3, 1.0, 3.0])
 
     def recipe(weight):
         return fgan.wgan_gp(
@@ -374,17 +379,17 @@ def test_inductor_runs_a_population(dtype):
     population, runs = fgan.population(recipe, weights), [recipe(w.item()) for w in weights]
     state = population.init(SEEDS)
     alone = [run.init(seed) for run, seed in zip(runs, SEEDS, strict=True)]
-    step, atol = fgan.compile(population).step, 1e-5 if dtype == torch.float32 else 1e-10
+    step = fgan.compile(population).step
     for index in range(2):
         # Of a size from which narrow products are turned round.
-        batch, _ = make_round(runs[0], index=index, size=2048, dtype=dtype)
+        batch, _ = make_round(runs[0], index=index, size=2048, dtype=torch.float32)
         state, info = step(state, batch, population.noise(SEEDS, index, 2048))
         made = [
             run.step(before, batch, run.noise(seed, index, 2048))
             for run, before, seed in zip(runs, alone, SEEDS, strict=True)
         ]
         alone = [after for after, _ in made]
-        assert_close((tree.clone(state), info), tree.stack(made), atol=atol)
+        assert_close((tree.clone(state), info), tree.stack(made), atol=1e-5)
 
 
 SWEEPS = {
