@@ -13,8 +13,8 @@ from fgan.run.settings import Config
 
 Given = dict[str, Any]
 
+_ADAM: Given = {"betas": (0.0, 0.99)}
 _FOR_MINUTES: Given = {
-    "betas": (0.0, 0.99),
     "n_critic": 1,
     "decay": "linear",
     "decay_from": 0.1,
@@ -26,15 +26,18 @@ _FOR_IMAGES: Given = _FOR_MINUTES | {
     "critic_conditioning": "projection",
 }
 _ON_IMAGES: dict[str, Given] = {
-    "wgan-gp": _FOR_IMAGES | {"penalty_weight": 1.0},
-    "wgan-div": _FOR_IMAGES | {"k": 1.0, "p": 6.0},
-    "gan": _FOR_IMAGES | {"gamma": 1.0},
-    "hinge-gan": _FOR_IMAGES | {"critic_norm": "spectral"},
-    "r3gan": _FOR_IMAGES | {"gamma": 1.0},
+    "gan": _FOR_IMAGES | _ADAM | {"gamma": 1.0},
+    "wgan": _FOR_IMAGES | {"lr": 1e-3},
+    "wgan-gp": _FOR_IMAGES | _ADAM | {"penalty_weight": 1.0},
+    "wgan-div": _FOR_IMAGES | _ADAM | {"k": 1.0, "p": 6.0},
+    "hinge-gan": _FOR_IMAGES | _ADAM | {"critic_norm": "spectral"},
+    "lsgan": _FOR_IMAGES | _ADAM | {"critic_norm": "spectral"},
+    "dragan": _FOR_IMAGES | _ADAM | {"penalty_weight": 1.0},
+    "r3gan": _FOR_IMAGES | _ADAM | {"gamma": 1.0},
 }
 """The choice for convolutional networks on images, by recipe."""
 
-_FOR_POINTS: Given = _FOR_MINUTES | {"lr": 2e-3, "batch_size": 256}
+_FOR_POINTS: Given = _FOR_MINUTES | _ADAM | {"lr": 2e-3, "batch_size": 256}
 _ON_POINTS: dict[str, Given] = {
     "wgan-gp": _FOR_POINTS | {"penalty_weight": 0.1},
     "wgan-div": _FOR_POINTS,
@@ -60,9 +63,7 @@ def minutes(given: Given, shape: tuple[int, ...], num_classes: int) -> Given:
         return _on_points(chosen, given, shape[0])
     if not _has_conv_images(given, shape):
         return chosen | given
-    chosen |= {"full_resolution": True, "ema_warmup": True} | _ON_IMAGES.get(
-        Config(**given).recipe, {}
-    )
+    chosen |= {"full_resolution": True, "ema_warmup": True} | _ON_IMAGES[Config(**given).recipe]
     if not (Config(**given).conditional and num_classes):
         chosen = {k: v for k, v in chosen.items() if not k.endswith("conditioning")}
     chosen |= given

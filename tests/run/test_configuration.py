@@ -453,7 +453,10 @@ def test_the_default_preset_on_images():
     assert slower.rounds == 13_000 // 4 - 50  # to hundreds
     unlabelled = complete({}, "minutes", IMAGES, 0)
     assert (unlabelled.generator_conditioning, unlabelled.critic_conditioning) == ("one_hot",) * 2
-    assert complete({"recipe": "wgan"}, "minutes", IMAGES, 3).lr == 1e-3
+    clipped = complete({"recipe": "wgan"}, "minutes", IMAGES, 3)
+    assert (clipped.lr, clipped.betas, clipped.n_critic) == (1e-3, None, 1)  # RMSprop
+    assert complete({"recipe": "dragan"}, "minutes", IMAGES, 3).penalty_weight == 1.0
+    assert complete({"recipe": "lsgan"}, "minutes", IMAGES, 3).critic_norm == "spectral"
     assert complete({"recipe": "gan"}, "minutes", IMAGES, 3).gamma == 1.0
     assert complete({"recipe": "gan"}, "paper", IMAGES, 3).gamma is None
     assert complete({"recipe": "hinge-gan"}, "minutes", IMAGES, 3).critic_norm == "spectral"
