@@ -2,6 +2,7 @@
 
     python bench/quality.py                                  # Fashion-MNIST: every recipe, 3 seeds
     python bench/quality.py --recipes wgan-gp --seeds 0 --core-seconds 600 --threads 1
+    python bench/quality.py --recipes "wgan-gp paper" --core-seconds 330    # the paper's values
     python bench/quality.py --recipes wgan-gp --ways eager compiled imperative --conditional yes
     python bench/quality.py --recipes wgan-gp --ways compiled imperative --to-bar
     python bench/quality.py --preset grid                    # 25 Gaussians: modes covered
@@ -34,7 +35,7 @@ import torch
 from quality_peer import NoPeerError
 from quality_players import WAYS, Clock, Player, check_peer, player_of
 from quality_report import reached, report
-from quality_setups import CONTESTANTS, PRESETS, Preset, config_of
+from quality_setups import CONTESTANTS, PAPERS, PRESETS, Preset, config_of
 from rich.console import Console
 from rounds import machine
 
@@ -272,7 +273,7 @@ def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     add = parser.add_argument
     add("--preset", choices=[name for name in PRESETS if name != "toy"], default="fashion-mnist")
-    add("--recipes", nargs="+", choices=list(CONTESTANTS), metavar="NAME")
+    add("--recipes", nargs="+", choices=[*CONTESTANTS, *PAPERS], metavar="NAME")
     add("--conditional", choices=["yes", "no"], help="(default: both)")
     add("--seeds", nargs="+", type=int, default=[0, 1, 2])
     add("--ways", nargs="+", choices=WAYS, default=["compiled"])

@@ -25,7 +25,10 @@ CONTESTANTS: dict[str, dict[str, Any]] = {
     if at != "real_and_fake"
 }
 """Settings of the command line by the name in the table; all others are the preset's."""
-CONTESTANTS |= {f"{name} paper": {"recipe": name, "preset": "paper"} for name in RECIPES}
+PAPERS: dict[str, dict[str, Any]] = {
+    f"{name} paper": {"recipe": name, "preset": "paper"} for name in RECIPES
+}
+"""The papers' values, which are played where they are named."""
 
 
 class Preset(NamedTuple):
@@ -49,7 +52,7 @@ class Preset(NamedTuple):
 
 PRESETS = {
     "fashion-mnist": Preset(
-        "fashion-mnist", tuple(CONTESTANTS), core_seconds=600, accuracy=0.9, frechet=2.0
+        "fashion-mnist", tuple(CONTESTANTS), rounds=13_000, accuracy=0.9, frechet=2.0
     ),
     "grid": Preset("grid", ("wgan-gp", "wgan-div"), (False,), rounds=24_000),
     "cifar10": Preset(
@@ -67,7 +70,7 @@ def config_of(
     contestant: str, preset: Preset, conditional: bool, seed: int, rounds: int, data: DataSet
 ) -> Config:
     """The settings of a run, completed as `fgan train` completes them."""
-    given = CONTESTANTS[contestant] | preset.settings
+    given = (CONTESTANTS | PAPERS)[contestant] | preset.settings
     given |= {"data": preset.data, "conditional": conditional, "seed": seed, "rounds": rounds}
     if preset is PRESETS["toy"]:
         given |= {"width": 4, "latent_dim": 4, "batch_size": 8, "compile": False}
