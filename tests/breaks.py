@@ -688,7 +688,7 @@ BREAKS = {
         "noise.noise", ", *block.seed", "", "shares",
     ),
     "every rank measures all samples": Break(
-        "gathering.gathered", "if count < size:", "if True:", "ranks",
+        "gathering.gathered", "has_parts = count >= size", "has_parts = False", "ranks",
     ),
     "rank 0 evaluates alone": Break(
         "Evaluations.__init__", "ranks.size > 1 and", "False and", "ranks",

@@ -39,16 +39,16 @@ def gathered(
             f"share is {share}, and this is process {dist.get_rank()} of {dist.get_world_size()}: "
             "all processes of the default group evaluate together"
         )
-    if count < size:
-        return function(slice(0, count))
+    has_parts = count >= size
     bounds = [count * r // size for r in range(size + 1)]
+    rows = slice(bounds[rank], bounds[rank + 1]) if has_parts else slice(0, count)
     parts, error = [], None
     try:
-        parts = list(function(slice(bounds[rank], bounds[rank + 1])))
+        parts = list(function(rows))
     except Exception as raised:
         error = raised
     _raise_in_all(error, rank, size, device)
-    return [_whole(part, bounds, device) for part in parts]
+    return [_whole(part, bounds, device) for part in parts] if has_parts else parts
 
 
 def _raise_in_all(error: Exception | None, rank: int, size: int, device: torch.device) -> None:

@@ -19,6 +19,7 @@ import fgan
 from fgan.cli import main
 from fgan.data import DataSet
 from fgan.evaluation import Evaluator, Features
+from fgan.evaluation.gathering import gathered
 from fgan.run.ranks import ranks_of
 
 BATCH, ROUNDS = 24, 6
@@ -231,6 +232,11 @@ def evaluated(rank, size, folder):
     found["without a run"] = refused(
         partial(failing, algorithm, algorithm.init(0), share=algorithm.share)
     )
+    share, cpu = (rank, size), torch.device("cpu")
+    for name, count in ("of few", size - 1), ("of none", 0):
+        measure = partial(measured_rows, rank, size)
+        found[name] = refused(partial(gathered, measure, count, share, cpu))
+    found["rows of few"] = gathered(lambda rows: [torch.arange(9)[rows]], size - 1, share, cpu)
     others = {
         "one": points_evaluator() if rank == 0 else None,
         "another": Evaluator(points(60), samples=30 + rank),
@@ -238,6 +244,11 @@ def evaluated(rank, size, folder):
     for name, other in others.items():
         found[name] = refused(partial(trained, folder / name, evaluate_every=3, evaluator=other))
     return found
+
+
+def measured_rows(rank, size, rows):
+    """Fails in the last rank alone."""
+    return [broken(rank, size, torch.arange(9)[rows])]
 
 
 def not_finite(rank, size, x):

@@ -8,6 +8,7 @@ import json
 import re
 
 import pytest
+import torch
 from helpers import assert_close, assert_identical
 from run_cases import BATCH, points_evaluator, trained
 
@@ -183,6 +184,8 @@ def test_every_evaluator_keeps_its_figures_and_the_best(name, count, ranks):
         ("two errors", "ValueError", "bad features in rank 0"),
         ("without a run", "ValueError", "bad features in rank 0"),
         ("broken", "ZeroDivisionError|RuntimeError", "features without samples"),
+        ("of few", "ZeroDivisionError|RuntimeError", "features without samples"),
+        ("of none", "ZeroDivisionError|RuntimeError", "features without samples"),
     ],
 )
 def test_features_that_fail_in_one_rank_end_all(found, name, kind, message):
@@ -192,6 +195,12 @@ def test_features_that_fail_in_one_rank_end_all(found, name, kind, message):
         assert re.fullmatch(kind, raised)
         assert re.match(message, text)
         assert text == found[0]["evaluated"][name][1]
+
+
+def test_fewer_samples_than_ranks_are_measured_by_each(found):
+    """There are no parts of them."""
+    for of_rank in found:
+        assert_identical(of_rank["evaluated"]["rows of few"], [torch.arange(len(found) - 1)])
 
 
 @pytest.mark.parametrize(
