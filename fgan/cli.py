@@ -62,13 +62,14 @@ def sample_command(console: Console, folder: Path, device: str | None, **options
     sample_run(folder, working_device(device), console.print, **options)
 
 
-def export_command(console: Console, folder: Path, to: str, out: Path | None) -> None:
+def export_command(console: Console, folder: Path, to: str, out: Path | None, best: bool) -> None:
     """`fgan export`: a trained generator as a file for other programs."""
-    from fgan.run.export import check_format, export
+    from fgan.run.export import FOLDER_OF_BEST, check_format, export
     from fgan.run.trained import load as load_run
 
     check_format(to)
-    for path in export(load_run(folder, "cpu"), to, folder, out):
+    out = folder / FOLDER_OF_BEST if best and out is None else out
+    for path in export(load_run(folder, "cpu", best=best), to, folder, out):
         console.print(f"written    {path}")
 
 
@@ -160,7 +161,8 @@ def _parser(launch: torchrun.Launch) -> argparse.ArgumentParser:
     commands.choices["export"].set_defaults(command=export_command)
     add("folder", type=_path, metavar="DIR", help="of the run")
     add("--to", required=True, metavar="FORMAT", help="safetensors, torch-export or onnx")
-    add("--out", type=_path, metavar="FOLDER", help="(default: DIR/export)")
+    add("--out", type=_path, metavar="FOLDER", help="(default: DIR/export or DIR/export-best)")
+    add("--best", action="store_true", help="the best checkpoint of --evaluate-every")
 
     about = "play rounds again, and find the first number that is not finite"
     add = commands.add_parser("replay", help=about).add_argument

@@ -23,7 +23,7 @@ from fgan.run.weights import PLAYERS, pack, path_of, unpack, write
 
 __all__ = ["FORMATS", "export"]
 
-FOLDER = "export"
+FOLDER, FOLDER_OF_BEST = "export", "export-best"
 GRAPHS = {"torch-export": "generator.pt2", "onnx": "generator.onnx"}
 """The files of a generator's graph, by format."""
 FORMATS = ("safetensors", *GRAPHS)

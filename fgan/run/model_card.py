@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fgan.run import same_data
-from fgan.run.evaluate import EVALUATION
+from fgan.run.evaluate import EVALUATION, EVALUATION_OF_BEST
 from fgan.run.json_files import parse_object, read_object
 from fgan.run.loop import CONFIG, METRICS
 from fgan.run.trained import Trained
@@ -46,7 +46,8 @@ def model_card(trained: Trained, run: Path, files: Sequence[Path]) -> str:
             f"## Figures of round {figures.pop('round')}",
             _table(("figure", "value"), figures),
         ]
-    parts += _evaluated(run / EVALUATION, done)
+    found = (_evaluated(run / name, done) for name in (EVALUATION, EVALUATION_OF_BEST))
+    parts += next(filter(None, found), [])
     return "\n\n".join(parts) + "\n"
 
 

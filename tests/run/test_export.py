@@ -6,11 +6,13 @@ import re
 import numpy as np
 import pytest
 import torch
+from helpers import assert_identical
 from torch import nn
 
 import fgan
 from fgan.cli import main
 from fgan.data.files import replacing
+from fgan.run import evaluating
 from fgan.run import export as exporting
 from fgan.run.export import FORMATS, export
 
@@ -162,6 +164,31 @@ def test_the_card_has_the_evaluation_of_the_same_round(runs, tmp_path):
     path.write_text(json.dumps(found | {"round": 1}))
     assert main([*command[:-1], str(tmp_path / "b")]) == 0
     assert "## Evaluation" not in (tmp_path / "b" / "model-card.md").read_text()
+
+
+class Worse:
+    """Finds every round worse than the one before."""
+
+    best_by = "score"
+
+    def __call__(self, algorithm, state, conditional=True):
+        return {"score": float(state.round)}
+
+
+def test_the_best_checkpoint_is_exported(tmp_path, monkeypatch):
+    """Into a folder of its own, with a card of its round and its evaluation."""
+    monkeypatch.setattr(evaluating, "evaluator_of", lambda parts, say: Worse())
+    out, rings = tmp_path / "run", [*RUNS["points"], *TINY, "--evaluate-every", "1"]
+    assert main(["train", *rings, "--out", str(out)]) == 0
+    assert main(["evaluate", str(out), "--best", "--samples", "60", "--device", "cpu"]) == 0
+    assert main(["export", str(out), "--best", "--to", "safetensors"]) == 0
+    read, expected = fgan.load(out / "export-best", "cpu"), fgan.load(out, "cpu", best=True)
+    assert read.state.round == expected.state.round == 1
+    assert_identical(read.generator.state_dict(), expected.generator.state_dict())
+    card = (out / "export-best" / "model-card.md").read_text()
+    assert "(wgan-gp) for 1 rounds" in card
+    assert "## Evaluation" in card
+    assert not (out / "export").exists()
 
 
 class Fixed(nn.Module):
