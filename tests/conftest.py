@@ -43,8 +43,29 @@ def pytest_collection_finish():
     gc.set_threshold(50_000, 20, 100)
 
 
+SLOW_FOLDERS = ["distributed", "examples", "reliability", "compiler", "run"]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """A file in one process, and so all of tests/distributed, which share their processes."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            folder = "tests/distributed"
+            return folder if nodeid.startswith(f"{folder}/") else super()._split_scope(nodeid)
+
+    return Scheduling(config, log)
+
+
 def pytest_collection_modifyitems(items):
-    """Skip the tests marked `gpu` where there is no CUDA device."""
+    """Long files go first, so that processes side by side end together.
+
+    Skip the tests marked `gpu` where there is no CUDA device.
+    """
+    order = {name: place for place, name in enumerate(SLOW_FOLDERS)}
+    items.sort(key=lambda item: order.get(item.path.parent.name, len(order)))
     if not torch.cuda.is_available():
         for item in items:
             if item.get_closest_marker("gpu"):

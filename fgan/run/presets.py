@@ -27,7 +27,7 @@ _FOR_IMAGES: Given = _FOR_MINUTES | {
 }
 _ON_IMAGES: dict[str, Given] = {
     "gan": _FOR_IMAGES | _ADAM | {"gamma": 1.0},
-    "wgan": _FOR_IMAGES | {"lr": 1e-3},
+    "wgan": _FOR_IMAGES | {"clip": 0.05},
     "wgan-gp": _FOR_IMAGES | _ADAM | {"penalty_weight": 1.0},
     "wgan-div": _FOR_IMAGES | _ADAM | {"k": 1.0, "p": 6.0},
     "hinge-gan": _FOR_IMAGES | _ADAM | {"critic_norm": "spectral"},

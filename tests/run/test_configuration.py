@@ -454,7 +454,7 @@ def test_the_default_preset_on_images():
     unlabelled = complete({}, "minutes", IMAGES, 0)
     assert (unlabelled.generator_conditioning, unlabelled.critic_conditioning) == ("one_hot",) * 2
     clipped = complete({"recipe": "wgan"}, "minutes", IMAGES, 3)
-    assert (clipped.lr, clipped.betas, clipped.n_critic) == (1e-3, None, 1)  # RMSprop
+    assert (clipped.clip, clipped.betas, clipped.n_critic) == (0.05, None, 1)  # RMSprop
     assert complete({"recipe": "dragan"}, "minutes", IMAGES, 3).penalty_weight == 1.0
     assert complete({"recipe": "lsgan"}, "minutes", IMAGES, 3).critic_norm == "spectral"
     assert complete({"recipe": "gan"}, "minutes", IMAGES, 3).gamma == 1.0
