@@ -9,8 +9,10 @@ import fgan
 from fgan import tree
 
 
-@pytest.mark.parametrize("parts", [1, 2, 3, 6])
-@pytest.mark.parametrize("update", ["alternating", "simultaneous"])
+@pytest.mark.parametrize(
+    ("parts", "update"),
+    [(1, "simultaneous"), (2, "alternating"), (3, "simultaneous"), (6, "alternating")],
+)
 def test_parts_equal_the_whole_batch(recipe, conditional, parts, update):
     """State and figures after three rounds in float64, EMA and round too."""
     if recipe is fgan.dragan:

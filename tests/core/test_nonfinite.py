@@ -1,5 +1,7 @@
 """Updates without effect where a gradient or a loss is not finite, beside the unguarded twin."""
 
+from itertools import product
+
 import pytest
 import torch
 from helpers import assert_close, assert_identical, make_round, pair
@@ -107,8 +109,10 @@ def test_a_bad_sample_in_a_simultaneous_round():
     assert skipped(state) == [1, 0]
 
 
-@pytest.mark.parametrize("way", ["interpreter", "donated", "torch.compile", "population"])
-@pytest.mark.parametrize("bad", [False, True])
+@pytest.mark.parametrize(
+    ("way", "bad"),
+    [*product(["interpreter", "donated", "population"], [False, True]), ("torch.compile", True)],
+)
 def test_the_guard_compiles_and_vmaps(way, bad):
     """A round with a bad sample in each player's data, and one without, as in eager execution."""
     guarded = fgan.skip_nonfinite(fgan.wgan_gp(*pair(norm=True), n_critic=2, ema_decay=0.9))
