@@ -14,7 +14,7 @@ from typing import Any, TypedDict, Unpack
 import torch
 from torch import Tensor, nn
 
-from fgan import checks, tree
+from fgan import checks, models, tree
 from fgan.augment import Augmentation
 from fgan.augmented import augmented
 from fgan.game import (
@@ -258,8 +258,13 @@ def make_algorithm(
         score=bind(score, game),
         n_critic=n_critic,
         latent_dim=latent_dim,
-        **of_parts(_parts(game, shape, update == "simultaneous")),
+        **of_parts(_parts(game, shape, update == "simultaneous", _num_classes(generator, critic))),
     )
+
+
+def _num_classes(generator: nn.Module, critic: nn.Module) -> int | None:
+    ours = [x for x in (generator, critic) if isinstance(x, models.Generator | models.Critic)]
+    return min((x.num_classes for x in ours if x.num_classes is not None), default=None)
 
 
 def _noise_shape(
@@ -312,7 +317,7 @@ def _check_objectives_deterministic(
         return
 
 
-def _parts(game: Game, shape: NoiseShape, simultaneous: bool) -> Parts:
+def _parts(game: Game, shape: NoiseShape, simultaneous: bool, num_classes: int | None) -> Parts:
     uses_real = game.generator_objective.uses_real
 
     def check(state: GANState, batch: Batch, noise: Noise) -> None:
@@ -330,6 +335,7 @@ def _parts(game: Game, shape: NoiseShape, simultaneous: bool) -> Parts:
         uses_real=uses_real,
         extra=(bool(shape.critic_draws or shape.lazy), bool(shape.generator_draws)),
         whole_batch=game.critic_objective.whole_batch,
+        num_classes=num_classes,
     )
 
 

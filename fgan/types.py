@@ -292,6 +292,8 @@ class Parts(NamedTuple):
     """Whether the critic's objective and the generator's have declared random tensors."""
     whole_batch: tuple[str, ...] = ()
     """The critic's penalties whose points depend on the whole batch."""
+    num_classes: int | None = None
+    """Of networks of `fgan.models` with classes, whose labels are below this number."""
 
 
 class Algorithm(NamedTuple):

@@ -25,6 +25,7 @@ from fgan.compiler.donation import undo_donation, write_in_place
 from fgan.compiler.fallback import torch_compiled_parts, warning
 from fgan.compiler.tracing import Backend, Program
 from fgan.compiler.trees import entry_at, leading_size
+from fgan.models.layers import check_labels
 from fgan.recipes import check_algorithm
 from fgan.scalars import check_flag
 from fgan.types import (
@@ -180,6 +181,7 @@ class CompiledStep:
                 "compiled step of a population"
             )
         check_gan_state(state)
+        self._check_labels(batch)
         if not self._donate:
             return self._round_of_parts(state, batch, noise)
         device = state.round.device
@@ -187,6 +189,13 @@ class CompiledStep:
             return self._donated_round(self._in_place_round, state, batch, noise)
         with torch.cuda.device(device):  # pragma: no cover (needs a GPU)
             return self._graphed_round(state, batch, noise)
+
+    def _check_labels(self, batch: Batch) -> None:
+        """Raise ValueError for a label out of range, which compiled networks do not see."""
+        labels = getattr(batch, "condition", None)  # of no batch: refused with the round
+        num_classes = self._algorithm.parts.num_classes
+        if isinstance(labels, Tensor) and num_classes is not None:
+            check_labels(labels, num_classes)
 
     def _graphed_round(
         self, state: GANState, batch: Batch, noise: Noise

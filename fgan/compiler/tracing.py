@@ -132,7 +132,8 @@ def _is_of_a_layer(path: str) -> bool:
 class _TraceableOneHot(TorchFunctionMode):
     """`torch.nn.functional.one_hot` without the look at the largest label.
 
-    A label out of range gives a row of zeros, as in `fgan.models`; data sets check their labels.
+    A label out of range gives a row of zeros, as in `fgan.models`. Data sets check their labels,
+    and on the CPU a compiled round of networks of `fgan.models` does.
     """
 
     def __torch_function__(

@@ -231,12 +231,20 @@ def one_hot(labels: Tensor, num_classes: int, dtype: torch.dtype) -> Tensor:
         raise ValueError(f"dtype is one of torch such as torch.float32, and {dtype!r} was given")
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
         raise ValueError(f"labels must be integers (int64), got {labels.dtype}")
+    check_labels(labels, num_classes)
+    classes = torch.arange(num_classes, device=labels.device)
+    return (labels[..., None] == classes).to(dtype)
+
+
+def check_labels(labels: Tensor, num_classes: int) -> None:
+    """Raise ValueError for a label outside [0, num_classes), on the CPU and outside vmap.
+
+    Elsewhere the values cannot be read, or not without waiting for the device.
+    """
     readable = _readable(labels)
     if readable is not None:
         for label in readable[(readable < 0) | (readable >= num_classes)]:
             raise ValueError(f"label {int(label)} is outside the model's {num_classes} classes")
-    classes = torch.arange(num_classes, device=labels.device)
-    return (labels[..., None] == classes).to(dtype)
 
 
 def _readable(x: Tensor) -> Tensor | None:

@@ -216,3 +216,25 @@ def test_random_tensors_of_objectives_reach_the_programs():
     for donate in (True, False):
         compiled = fgan.compile(algorithm, backend="interpreter", donate=donate)
         assert_close(rounds(algorithm, compiled.step), rounds(algorithm, algorithm.step))
+
+
+@pytest.mark.parametrize("donate", [True, False], ids=["donated", "pure"])
+@pytest.mark.parametrize("members", [0, 2], ids=["one run", "population"])
+def test_a_label_out_of_range_is_refused_before_the_round(donate, members):
+    """As by the networks in eager rounds; the state can be used again."""
+    classes, seeds = 3, [0, 1][:members] or 0
+    algorithm = fgan.wgan_gp(
+        fgan.models.mlp_generator((2,), 4, classes, hidden=(8,)),
+        fgan.models.mlp_critic((2,), classes, hidden=(8,)),
+        n_critic=1,
+    )
+    algorithm = fgan.population(algorithm) if members else algorithm
+    compiled = fgan.compile(algorithm, backend="interpreter", donate=donate)
+    state, noise = compiled.init(seeds), compiled.noise(seeds, 0, 4)
+    real, labels = torch.zeros(1, 4, 2), torch.tensor([[0, 1, 2, 0]])
+    for wrong in (3, -1):
+        for step in (compiled.step, algorithm.step)[: 1 if members else 2]:
+            with pytest.raises(ValueError, match=f"label {wrong} is outside the model's 3 classes"):
+                step(state, fgan.Batch(real, labels.masked_fill(labels == 2, wrong)), noise)
+    expected = algorithm.step(state, fgan.Batch(real, labels), noise)
+    assert_close(compiled.step(state, fgan.Batch(real, labels), noise), expected)
