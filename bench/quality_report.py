@@ -4,7 +4,10 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from quality_setups import Preset
+from quality_players import WAYS
+from quality_setups import CONTESTANTS, PAPERS, Preset
+
+NAMES = [*CONTESTANTS, *PAPERS]
 
 COLUMNS = {
     "fid": "FID",
@@ -34,8 +37,8 @@ def report(rows: Sequence[Row], preset: Preset) -> str:
     has_bar = preset.frechet > 0
     head += [COLUMNS[name] for name in known] + ["s to the bar"] * has_bar + ["ρ"]
     lines = [_line(head), _line(["---"] * len(head))]
-    for key, group in groups.items():
-        recipe, conditional, way, budget = key
+    for recipe, conditional, way, budget in sorted(groups, key=_place):
+        group = groups[recipe, conditional, way, budget]
         cells = [recipe, "conditional" if conditional else "unconditional", way, budget]
         cells += [str(len(group)), _spread([r["rounds"] for r in group], ".0f")]
         cells.append(_spread([r["core_seconds"] for r in group], ".3g"))
@@ -53,6 +56,12 @@ def report(rows: Sequence[Row], preset: Preset) -> str:
         "ρ: Spearman's correlation of the critic's distance and the measured one along the run."
     )
     return "\n".join([*lines, "", notes])
+
+
+def _place(key: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Where a row stands: conditional runs first, the command line's before the papers'."""
+    recipe, conditional, way, budget = key
+    return recipe in PAPERS, not conditional, WAYS.index(way), NAMES.index(recipe), budget
 
 
 def _line(cells: Sequence[str]) -> str:
