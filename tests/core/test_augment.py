@@ -300,7 +300,7 @@ def test_the_generator_learns_through_the_augmentation(name):
 
 def test_a_compiled_round_under_an_augmentation():
     """`fgan.compile` and `torch.compile` equal the eager round."""
-    algorithm = build()
+    algorithm = build(n_critic=1)
     state, round_ = algorithm.init(0), make_round(algorithm, IMAGE)
     expected = algorithm.step(state, *round_)
     whole = torch.compile(algorithm.step, fullgraph=True, backend=(one := Counting()))
