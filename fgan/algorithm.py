@@ -263,8 +263,10 @@ def make_algorithm(
 
 
 def _num_classes(generator: nn.Module, critic: nn.Module) -> int | None:
-    ours = [x for x in (generator, critic) if isinstance(x, models.Generator | models.Critic)]
-    return min((x.num_classes for x in ours if x.num_classes is not None), default=None)
+    """That of networks of `fgan.models`; a subclass may take other labels."""
+    known = models.Generator.forward, models.Critic.forward
+    ours = [x.num_classes for x in (generator, critic) if type(x).forward in known]
+    return min((n for n in ours if isinstance(n, int)), default=None)
 
 
 def _noise_shape(

@@ -1,4 +1,5 @@
-"""The sum over a group of processes, as a function that can be differentiated, vmapped, compiled.
+"""The sum over a group of processes, as a function that can be differentiated, vmapped, compiled;
+and the smallest number of all processes.
 
 torch has this sum as an operation without hidden state (`torch.ops._c10d_functional`), which its
 compilers know. `torch.func` has no rule for it; the rules are here.
@@ -71,17 +72,15 @@ def _wait_for_members(info: Any, in_dims: Any, x: Tensor) -> Any:
 def agreement(group: Any = None) -> Callable[[int], int]:
     """A function that takes a number of every process and returns the smallest to all of them.
 
-    All processes of the group have to call `agreement`, and later the function, in the same order.
-    The numbers travel between the hosts, so no device is waited for. A process that does not come
-    is an error after the time-out of the group.
+    All processes of the group call the function, in the same order. One that does not come is an
+    error after the group's time-out. The numbers lie on the CPU where the group has a backend for
+    it, and else on the current CUDA device, which is then waited for.
     """
     group = dist.group.WORLD if group is None else group
-    if "cpu:" not in dist.get_backend_config(group):
-        members = dist.get_process_group_ranks(group)
-        group = dist.new_group(members, backend="gloo", use_local_synchronization=True)
+    device = "cpu" if "cpu:" in dist.get_backend_config(group) else "cuda"
 
     def smallest(number: int) -> int:
-        found = torch.tensor([number], device="cpu")
+        found = torch.tensor([number], device=device)
         dist.all_reduce(found, dist.ReduceOp.MIN, group=group)
         return int(found)
 

@@ -52,9 +52,13 @@ def data_parallel(
     exact. Integer buffers, such as counters, are each process's own.
 
     A round that `fgan.compile` captures as a CUDA graph contains the all-reduces. All processes
-    capture it in the same round, or none does, as NCCL asks for. NCCL's watchdog does not see a
-    captured all-reduce: before a loop of your own reads figures, `torch.distributed.barrier()` ends
-    it with an error if a process hangs. `fgan.train` does that by itself.
+    capture it in the same round, or none does, as NCCL asks for. Once a round is captured, states
+    and batches of all processes keep their memory, shapes and strides, or change them in the same
+    round; otherwise the processes wait for each other until the time-out. NCCL's watchdog does not
+    see a captured all-reduce. A loop of your own lets it see a process that hangs by an all-reduce
+    outside the graph before it reads figures:
+    `torch.distributed.all_reduce(torch.zeros(1, device="cuda"), group=group)`. `fgan.train` does
+    that by itself.
 
     It composes: `fgan.compile(fgan.population(fgan.data_parallel(fgan.accumulate(algorithm, n))))`,
     with any of these left out. `fgan.skip_nonfinite` is called on the data-parallel algorithm, so

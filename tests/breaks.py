@@ -432,7 +432,7 @@ BREAKS = {
         "cuda_graphs._launch", "return info", "return captured.info", "cuda_graphs",
     ),
     "labels out of range in compiled rounds": Break(
-        "CompiledStep.__call__", "self._check_labels(batch)", "pass", "compiled_step",
+        "compile._round", "_check_labels(batch, num_classes)", "pass", "compiled_step",
     ),
     "a process captures a CUDA graph by itself": Break(
         "CUDAGraphedStep.__init__", "agree or int", "int", "cuda_graphs",

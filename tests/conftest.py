@@ -49,6 +49,8 @@ SLOW_FOLDERS = ["distributed", "examples", "reliability", "compiler", "run"]
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
     """A file in one process, and so all of tests/distributed, which share their processes."""
+    if config.getvalue("dist") != "loadfile":
+        return None
     from xdist.scheduler import LoadFileScheduling
 
     class Scheduling(LoadFileScheduling):

@@ -75,9 +75,9 @@ def compile(
     compiled by `torch.compile(fullgraph=True)`, without donation.
 
     Raises ValueError for an unknown backend or pass. The step raises ValueError within `vmap` or
-    `grad`; for a network or objective that draws from a global random number generator; and, with
-    donation, for a state two of whose elements share memory, or two of whose leaves are interleaved
-    in memory.
+    `grad`; for a network or objective that draws from a global random number generator; on the CPU,
+    for labels that networks of `fgan.models` have no class for; and, with donation, for a state two
+    of whose elements share memory, or two of whose leaves are interleaved in memory.
 
     Example:
         >>> algorithm = fgan.wgan(torch.nn.Linear(4, 2), torch.nn.Linear(2, 1), latent_dim=4)
@@ -132,8 +132,11 @@ def _round(
     all_fakes: Callable[..., Tensor],
 ) -> StepFunction:
     """The algorithm's round with compiled parts."""
+    num_classes = algorithm.parts.num_classes
 
     def step(state: GANState, batch: Batch, noise: Noise) -> tuple[GANState, GANInfo]:
+        if num_classes is not None:  # compiled networks do not see the values of labels
+            _check_labels(batch, num_classes)
         return game.step(
             algorithm.parts,
             state,
@@ -145,6 +148,16 @@ def _round(
         )
 
     return step
+
+
+_LABELS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+
+
+def _check_labels(batch: Batch, num_classes: int) -> None:
+    """Raise ValueError for a label out of range, where it can be read; others are checked later."""
+    labels = getattr(batch, "condition", None)
+    if isinstance(labels, Tensor) and labels.dtype in _LABELS:
+        check_labels(labels, num_classes)
 
 
 class CompiledStep:
@@ -181,7 +194,6 @@ class CompiledStep:
                 "compiled step of a population"
             )
         check_gan_state(state)
-        self._check_labels(batch)
         if not self._donate:
             return self._round_of_parts(state, batch, noise)
         device = state.round.device
@@ -189,13 +201,6 @@ class CompiledStep:
             return self._donated_round(self._in_place_round, state, batch, noise)
         with torch.cuda.device(device):  # pragma: no cover (needs a GPU)
             return self._graphed_round(state, batch, noise)
-
-    def _check_labels(self, batch: Batch) -> None:
-        """Raise ValueError for a label out of range, which compiled networks do not see."""
-        labels = getattr(batch, "condition", None)  # of no batch: refused with the round
-        num_classes = self._algorithm.parts.num_classes
-        if isinstance(labels, Tensor) and num_classes is not None:
-            check_labels(labels, num_classes)
 
     def _graphed_round(
         self, state: GANState, batch: Batch, noise: Noise

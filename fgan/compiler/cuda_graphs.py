@@ -70,7 +70,8 @@ class CUDAGraphedStep:
     agree: the smallest of the numbers that all processes of a data-parallel algorithm give. NCCL
         asks that all of them capture a collective, or none, and launch graphs of the same capture
         (its user guide, "Using NCCL with CUDA Graphs"). So a process that cannot capture a round
-        yet keeps the others from it.
+        yet keeps the others from it. A launch asks nobody: a process whose state or inputs change
+        after the capture has to have them changed in the others too, or it waits in vain.
     """
 
     def __init__(

@@ -54,8 +54,8 @@ class Generator(nn.Module):
       `layers` is a `Layers`
 
     Raises ValueError for a latent of another shape, for missing labels, for labels of a model
-    without classes, and for labels that are no integers. On the CPU in eager mode, labels out of
-    range raise ValueError too.
+    without classes, and for labels that are no integers. On the CPU labels out of range raise
+    ValueError too, in eager mode and in rounds of `fgan.compile`.
 
     Example:
         >>> layers = torch.nn.Linear(4, 2)

@@ -87,7 +87,8 @@ class Ranks:
     def watch(self, device: torch.device) -> None:
         """Let NCCL's watchdog see whether the rounds so far come to an end on this device.
 
-        It does not see a collective in a CUDA graph. This one, outside, waits for it.
+        The watchdog does not see collectives in a CUDA graph. An all-reduce after the graph ends
+        only when the graph has ended, and the watchdog sees that one.
         """
 
     def check_same(self, state: GANState, done: int) -> None:

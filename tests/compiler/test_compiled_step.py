@@ -238,3 +238,22 @@ def test_a_label_out_of_range_is_refused_before_the_round(donate, members):
                 step(state, fgan.Batch(real, labels.masked_fill(labels == 2, wrong)), noise)
     expected = algorithm.step(state, fgan.Batch(real, labels), noise)
     assert_close(compiled.step(state, fgan.Batch(real, labels), noise), expected)
+
+
+class Halving(fgan.models.Generator):
+    """A generator of pairs of classes."""
+
+    def forward(self, z, condition=None):
+        return super().forward(z, condition // 2)
+
+
+def test_a_subclass_may_take_other_labels():
+    """What its own forward pass makes of them is not known."""
+    net = torch.nn.Linear(4 + 3, 2)
+    generator = Halving(net, sample_shape=(2,), latent_dim=4, num_classes=3)
+    critic = fgan.models.mlp_critic((2,), 6, hidden=(8,))
+    algorithm = fgan.wgan_gp(generator, critic, n_critic=1)
+    batch = fgan.Batch(torch.zeros(1, 6, 2), torch.arange(6)[None])
+    inputs = algorithm.init(0), batch, algorithm.noise(0, 0, 6)
+    step = fgan.compile(algorithm, backend="interpreter", donate=False).step
+    assert_close(step(*inputs), algorithm.step(*inputs))

@@ -1,5 +1,7 @@
 """Spectral norm: its value, torch's own as a reference, its buffers, and `vmap`."""
 
+import copy
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -46,7 +48,8 @@ def test_spectral_norm_divides_by_the_largest_singular_value(layer: nn.Module, d
 
     The singular values are 3, 2, 2, ...: the error of the power iteration falls by (2/3)² a step.
     """
-    rows = layer.double().weight.detach().transpose(0, dim)
+    layer = copy.deepcopy(layer).double()
+    rows = layer.weight.detach().transpose(0, dim)
     u, s, v = torch.linalg.svd(rows.flatten(1), full_matrices=False)
     known = (u * torch.tensor([3.0] + [2.0] * (len(s) - 1), dtype=s.dtype)) @ v
     weight = known.reshape(rows.shape).transpose(0, dim)
@@ -60,7 +63,7 @@ def test_spectral_norm_divides_by_the_largest_singular_value(layer: nn.Module, d
 @LAYERS
 def test_spectral_norm_equals_torch(layer: nn.Module, dim: int) -> None:
     """With equal u and v, weights, buffers and gradients equal those of torch's spectral norm."""
-    weight = layer.double().weight.detach()
+    weight = layer.weight.detach().double()
     ours = SpectralNorm(weight, n_power_iterations=2, dim=dim)
     theirs = parametrizations._SpectralNorm(weight, n_power_iterations=2, dim=dim)
     theirs.load_state_dict(ours.state_dict())
