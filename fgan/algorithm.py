@@ -237,10 +237,10 @@ def make_algorithm(
         generator, settings.get("latent_dim"), settings.get("latent_shape")
     )
     latent_dim = prod(latent_shape)
-    apply = of_flat_latents(make_functional(generator, autocast).apply, latent_shape)
+    networks = make_functional(generator, autocast), make_functional(critic, autocast)
     game = Game(
-        Player(apply, of_generator),
-        Player(make_functional(critic, autocast).apply, of_critic),
+        Player(of_flat_latents(networks[0].apply, latent_shape), of_generator),
+        Player(networks[1].apply, of_critic),
         critic_objective,
         generator_objective,
         project,
@@ -248,7 +248,7 @@ def make_algorithm(
         running_statistics(generator),
     )
     shape = _noise_shape(generator, game, latent_dim, n_critic, settings.get("sample_shape"))
-    check_deterministic(generator, critic, latent_shape)
+    check_deterministic(generator, critic, latent_shape, networks)
     if not (is_known(critic_objective) and is_known(generator_objective)):
         _check_objectives_deterministic(game, shape, generator, critic)
     return Algorithm(

@@ -28,7 +28,10 @@ _SIZE = 2  # of the batch: BatchNorm in training mode needs two samples
 
 
 def check_deterministic(
-    generator: nn.Module, critic: nn.Module, latent_shape: tuple[int, ...]
+    generator: nn.Module,
+    critic: nn.Module,
+    latent_shape: tuple[int, ...],
+    networks: tuple[Network, Network] | None = None,
 ) -> None:
     """Raise ValueError if the generator or the critic draws random numbers in its forward pass.
 
@@ -38,6 +41,8 @@ def check_deterministic(
     a condition, and with the first kind of condition that fits: integer labels, one-hot labels, one
     number a sample. Errors of the forward pass are ignored: an error of shapes belongs to the first
     round, which has the user's data.
+
+    networks: what `make_functional` has made of the two, where that has been done.
 
     Modules, parameters and all global generators stay as they were. The check is left out within a
     trace or a function transform, for parameters on the meta device, and where every layer is
@@ -55,9 +60,10 @@ def check_deterministic(
     latent = torch.linspace(-1, 1, _SIZE * prod(latent_shape)).reshape(_SIZE, *latent_shape)
     latent = latent.to(parameters[0])
     classes = getattr(generator, "num_classes", None) or getattr(critic, "num_classes", None)
-    samples = _check_network("generator", generator, latent, classes)
+    of_generator, of_critic = networks or (make_functional(generator), make_functional(critic))
+    samples = _check_network("generator", generator, of_generator, latent, classes)
     if samples is not None:
-        _check_network("critic", critic, samples, classes)
+        _check_network("critic", critic, of_critic, samples, classes)
 
 
 def _has_known_layers(module: nn.Module) -> bool:
@@ -99,9 +105,10 @@ def find_randomness(function: Callable[[], Any]) -> str:
     return "" if _agree(*outputs) else "a generator of its own, or an attribute that it changes"
 
 
-def _check_network(role: str, module: nn.Module, x: Tensor, classes: Any) -> Tensor | None:
+def _check_network(
+    role: str, module: nn.Module, network: Network, x: Tensor, classes: Any
+) -> Tensor | None:
     """Check one network; return the first output that its inputs allow, or None without one."""
-    network = make_functional(module)
     result: Tensor | None = None
     fits = False
     for conditions in _conditions(module, x, classes):
