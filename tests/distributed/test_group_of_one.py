@@ -349,7 +349,7 @@ def test_nccl_sums_in_every_kind_of_round(group, way):
 @pytest.mark.gpu
 @pytest.mark.parametrize("group", ["nccl"], indirect=True)
 def test_numbers_are_agreed_on_by_nccl(group):
-    """On the CUDA device, since the group has no backend for the CPU; the watched all-reduce too."""
+    """On the CUDA device: the group has no backend for the CPU. So is the watched all-reduce."""
     algorithm = fgan.data_parallel(fgan.wgan_gp(*(module.cuda() for module in pair())))
     assert algorithm.agree(5) == 5
     Several().watch(torch.device("cuda"))
