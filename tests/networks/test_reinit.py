@@ -229,3 +229,19 @@ def test_frozen_parameters_are_not_drawn_again():
     params, buffers = fresh(module, 3)
     assert_identical(buffers, {"0.weight": module[0].weight, "0.bias": module[0].bias})
     assert (params["1.weight"] != module[1].weight).any()
+
+
+class WithConstant(nn.Linear):
+    """A constant tensor beside its parameters, which its reset leaves alone."""
+
+    def __init__(self):
+        super().__init__(2, 2)
+        self.scale = torch.tensor([1.0, 2.0])
+
+
+def test_a_constant_attribute_stays_as_it_is():
+    """Only a reset that draws it is refused."""
+    module = WithConstant()
+    made = reinitialized(module, 0)
+    assert_identical(dict(made.state_dict()), dict(reinitialized(nn.Linear(2, 2), 0).state_dict()))
+    assert made.scale.equal(module.scale)
