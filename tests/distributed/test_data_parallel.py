@@ -111,7 +111,8 @@ def test_a_number_that_is_none_is_seen_by_all(found):
 def test_gradients_in_bfloat16_have_the_error_that_is_stated(found):
     """Of each element of the critic's gradient: R 2⁻⁸ times the largest that a process has there.
 
-    Buffers and figures have none. The generator's gradient is that of another critic already.
+    Buffers and figures are sent in another tensor, and so summed in another order, with no other
+    error. The generator's gradient is that of another critic already.
     """
     results = [of_rank["in bfloat16"] for of_rank in found]
     first, size = results[0], len(found)
@@ -125,9 +126,9 @@ def test_gradients_in_bfloat16_have_the_error_that_is_stated(found):
         assert (error <= bound + 1e-15).all(), name
         largest = max(largest, float((error / bound.clamp(min=1e-15)).max()))
     assert largest > 0.05  # it was rounded
-    assert_identical(rounded.critic.buffers, exact.critic.buffers)
+    assert_close(rounded.critic.buffers, exact.critic.buffers, atol=1e-14)
     for name in ("critic_loss", "distance", "penalty", "real_score", "fake_score"):
-        assert_identical(getattr(info, name), getattr(expected, name))
+        assert_close(getattr(info, name), getattr(expected, name), atol=1e-13)
     counts, dtypes = first["rounded sent"]
     players = before.critic.params, before.generator.params
     numbers = [sum(leaf.numel() for leaf in params.values()) for params in players]
