@@ -263,7 +263,7 @@ def make_algorithm(
 
 
 def _num_classes(generator: nn.Module, critic: nn.Module) -> int | None:
-    """That of networks of `fgan.models`; a subclass may take other labels."""
+    """The number of classes of networks of `fgan.models`; a subclass may take other labels."""
     known = models.Generator.forward, models.Critic.forward
     ours = [x.num_classes for x in (generator, critic) if type(x).forward in known]
     return min((n for n in ours if isinstance(n, int)), default=None)

@@ -293,7 +293,7 @@ class Parts(NamedTuple):
     whole_batch: tuple[str, ...] = ()
     """The critic's penalties whose points depend on the whole batch."""
     num_classes: int | None = None
-    """Of networks of `fgan.models` with classes, whose labels are below this number."""
+    """Labels are from 0 to this number - 1; None where no network of `fgan.models` has classes."""
 
 
 class Algorithm(NamedTuple):

@@ -68,10 +68,11 @@ class CUDAGraphedStep:
         values that they had at the capture, so the round is captured again after one was written to
         in place.
     agree: the smallest of the numbers that all processes of a data-parallel algorithm give. NCCL
-        asks that all of them capture a collective, or none, and launch graphs of the same capture
-        (its user guide, "Using NCCL with CUDA Graphs"). So a process that cannot capture a round
-        yet keeps the others from it. A launch asks nobody: a process whose state or inputs change
-        after the capture has to have them changed in the others too, or it waits in vain.
+        requires that all of them capture a collective, or none, and launch graphs of the same
+        capture (its user guide, "Using NCCL with CUDA Graphs"). So no process captures a round
+        until all can. A launch does not call `agree`: if the state or the inputs of one process
+        change their memory or shapes after the capture, those of the others have to change in the
+        same round, or the processes wait for each other until the time-out.
     """
 
     def __init__(
@@ -95,7 +96,7 @@ class CUDAGraphedStep:
         key = shapes, autocast_dtypes()
         captured = self._valid(key)
         if captured is None:
-            if not self._agree(key in self._captured):
+            if not self._agree(int(key in self._captured)):
                 _, info = self._step(state, *_copy(batch, noise))
                 self._captured[key] = None
                 return state, info

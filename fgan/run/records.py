@@ -250,7 +250,7 @@ class SharedRecords:
         self._on_rank_0(lambda records: records.save(done, info, state))
 
     def _watch(self, info: GANInfo) -> None:
-        """Call `ranks.watch`: to be called before anything waits for the device."""
+        """Call `ranks.watch`, which has to come before any wait for the device."""
         self._ranks.watch(info.critic_loss.device)
 
     def _on_rank_0(self, function: Callable[[Records], None]) -> None:
