@@ -36,7 +36,7 @@ def main(size, folder, rank):
     # The last case: one rank stops for good, and has to have written its results before.
     torch.save(found, folder / f"{rank}.pt")
     if size > 1:
-        join("last store", timeout=6)
+        join("last store", timeout=10)
         found["stopped"] = stop(rank, size, folder / "stopped")
         torch.save(found, folder / f"{rank}.pt")
 

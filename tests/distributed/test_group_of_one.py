@@ -282,7 +282,7 @@ def test_a_checksum_sees_every_bit(dtype):
 # --- what NCCL's watchdog sees -------------------------------------------------------------------
 
 
-def test_the_device_is_waited_for_behind_an_all_reduce(group, tmp_path, monkeypatch):
+def test_the_device_is_waited_for_behind_an_all_reduce(group, monkeypatch):
     """On a device other than the CPU, before figures or a state are read; `meta` stands for it."""
     sent = []
     monkeypatch.setattr(dist, "all_reduce", lambda x: sent.append((x.device.type, x.shape)))
